@@ -1,0 +1,152 @@
+//! What of a message goes along to the other side.
+//!
+//! Relayed messages are copy-edited from their own bytes: a header field that goes along goes byte for byte. Which
+//! ones do is decided by who gets them, see [`Dress`].
+
+use crate::sip::header::NameAddr;
+use crate::sip::scan::Header;
+use crate::sip::write::Writer;
+use crate::sip::{Flow, Locals, Message, Name, sdp};
+use bytes::Bytes;
+
+/// What a side of a call may see of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dress {
+    /// Everything but what is each side's own.
+    Open,
+    /// The trunk side of an emergency call or a callback: only what RULES L8 lists, and SDP without its names.
+    Masked,
+}
+
+impl Dress {
+    /// Copies the header fields of a message that go along.
+    pub(super) fn copy(self, w: &mut Writer, msg: &Message) {
+        self.copy_but(w, msg, |_| false);
+    }
+
+    /// The same without some.
+    pub(super) fn copy_but(self, w: &mut Writer, msg: &Message, left_out: fn(Name) -> bool) {
+        for h in msg.headers() {
+            if self.lets_pass(h) && !left_out(h.name) {
+                w.copy(msg, h);
+            }
+        }
+    }
+
+    /// The body as this side gets it.
+    pub(super) fn body(self, msg: &Message) -> Bytes {
+        let body = msg.body();
+        match self {
+            Self::Masked if !body.is_empty() => sdp::edit_sdp_in(msg.get(Name::ContentType).unwrap_or_default(), body),
+            _ => msg.bytes().slice_ref(body),
+        }
+    }
+
+    fn lets_pass(self, h: &Header) -> bool {
+        match self {
+            Self::Open => !is_one_sides_own(h.name),
+            Self::Masked => is_for_the_trunk(h.name),
+        }
+    }
+}
+
+/// Belongs to one side's dialog or hop, or is a secret between two neighbours.
+fn is_one_sides_own(name: Name) -> bool {
+    matches!(
+        name,
+        Name::Via
+            | Name::From
+            | Name::To
+            | Name::CallId
+            | Name::CSeq
+            | Name::Contact
+            | Name::MaxForwards
+            | Name::Route
+            | Name::RecordRoute
+            | Name::Path
+            | Name::ContentLength
+            | Name::RAck
+            | Name::Authorization
+            | Name::ProxyAuthorization
+            | Name::XEmergencyCountry
+    )
+}
+
+/// RULES L8: what may be copied onto the trunk leg of an emergency.
+fn is_for_the_trunk(name: Name) -> bool {
+    matches!(
+        name,
+        Name::ContentType
+            | Name::ContentDisposition
+            | Name::ContentEncoding
+            | Name::ContentLanguage
+            | Name::ContentId
+            | Name::MimeVersion
+            | Name::Geolocation
+            | Name::GeolocationRouting
+            | Name::CallInfo
+            | Name::Supported
+            | Name::Allow
+            | Name::Accept
+            | Name::SessionExpires
+            | Name::MinSe
+            | Name::RSeq
+            | Name::Reason
+    )
+}
+
+/// A Contact value of ours on a flow.
+pub(super) fn contact(user: &str, locals: &Locals, flow: Flow) -> Bytes {
+    let at = if user.is_empty() { "" } else { "@" };
+    format!("<sip:{user}{at}{}{}>", locals.of(flow).sent_by, flow.transport.uri_param()).into()
+}
+
+/// A From or To value without its tag, every other byte kept.
+pub(super) fn without_tag(value: &[u8]) -> Bytes {
+    let Some(parsed) = NameAddr::parse(value).filter(|n| n.tag().is_some()) else { return Bytes::copy_from_slice(value) };
+    let params_at = value.len() - parsed.params.len();
+    let mut out = Vec::with_capacity(value.len());
+    out.extend_from_slice(value[..params_at].trim_ascii_end());
+    if out.last() == Some(&b';') {
+        out.pop();
+    }
+    for param in crate::sip::header::split_params(parsed.params) {
+        let name = param.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        if !name.eq_ignore_ascii_case(b"tag") && !name.is_empty() {
+            out.push(b';');
+            out.extend_from_slice(param);
+        }
+    }
+    out.into()
+}
+
+/// The user part of a URI, or nothing, as text that is fit for a URI of ours.
+pub(super) fn user_of(uri: &[u8]) -> String {
+    let user = crate::words::uri::Uri::parse(uri).and_then(|u| u.user).unwrap_or_default();
+    let fit = user.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"' | b'@' | b':'));
+    if fit { String::from_utf8_lossy(user).into_owned() } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{user_of, without_tag};
+
+    #[test]
+    fn a_tag_is_cut_out_of_a_value_and_nothing_else() {
+        for (value, expected) in [
+            ("<sip:a@b>;tag=1", "<sip:a@b>"),
+            ("\"A; tag=2\" <sip:a@b;x=1>;x=y;tag=1;z", "\"A; tag=2\" <sip:a@b;x=1>;x=y;z"),
+            ("sip:a@b;tag=1", "sip:a@b"),
+            ("<sip:a@b>", "<sip:a@b>"),
+        ] {
+            assert_eq!(without_tag(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_user_that_would_break_a_uri_of_ours_is_left_out() {
+        for (uri, user) in [("sip:alice@h", "alice"), ("sip:h", ""), ("tel:+1425", ""), ("sip:a%22@h", "a%22"), ("sip:a>b@h", "")] {
+            assert_eq!(user_of(uri.as_bytes()), user, "{uri}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Within a call: what one side says is passed on to the other, as RFC 3261 section 12 wants it said there.
+
+use super::call::{Call, CallKey, Fate, Owner, Progress, Side};
+use super::shard::Shard;
+use crate::emergency::facts::{Input, LegId, Party};
+use crate::sip::dialog::{Peer, contact_uri};
+use crate::sip::{ClientKey, DialogKey, Message, Method, Name, ServerKey, sdp};
+use crate::words::Time;
+use bytes::Bytes;
+
+impl Shard {
+    /// A request inside a dialog of a call, from its `side`.
+    pub(super) fn on_request_in_call(&mut self, tx: ServerKey, key: CallKey, leg: LegId, side: Side, msg: &Message, now: Time) {
+        let storys = self.calls.get(key).is_some_and(|c| c.kind.is_storys());
+        match msg.method() {
+            Method::Bye => self.on_bye(tx, key, leg, side, msg, now),
+            // Keep-alives are answered here: the other side would only learn what we know.
+            Method::Options => self.endpoint.respond_plain(tx, 200, now),
+            // RULES A6: nobody is transferred out of an emergency by the caller's side.
+            Method::Refer if storys && side == Side::Near => self.endpoint.respond_plain(tx, 403, now),
+            _ => self.pass_on(tx, key, leg, side, msg, now),
+        }
+    }
+
+    /// The ACK of a 2xx of ours: where the offer came late it carries the answer (RFC 3261 section 13.2.1).
+    pub(super) fn on_ack(&mut self, dialog: DialogKey, msg: &Message) {
+        let Some(Owner::Leg { call, leg, side }) = self.endpoint.dialog(dialog).map(|d| d.owner) else { return };
+        let Some(call) = self.calls.get_mut(call) else { return };
+        let Some((_, answered)) = call.late_ack.take_if(|(whose, _)| *whose == dialog) else { return };
+        let body = call.dress(leg, side.other()).body(msg);
+        self.endpoint.acknowledge(answered, msg.get(Name::ContentType).unwrap_or_default(), &body);
+    }
+
+    /// Nobody acknowledged our 2xx for 32 s. RFC 3261 section 13.3.1.4 ends the call; an emergency goes on (RULES P11).
+    pub(super) fn on_no_ack(&mut self, owner: Owner, now: Time) {
+        let Owner::Leg { call, leg, .. } = owner else { return };
+        if self.calls.get(call).is_some_and(|c| !c.kind.is_storys()) {
+            self.hang_up_both(call, leg, b"SIP;cause=408;text=\"No ACK\"", now);
+        }
+    }
+
+    /// The other side answered a request that was passed on.
+    pub(super) fn on_passed_response(
+        &mut self,
+        key: CallKey,
+        leg: LegId,
+        side: Side,
+        server: ServerKey,
+        msg: &Message,
+        now: Time,
+    ) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (Some(asked), Some(asker)) = (call.dialog(leg, side), call.dialog(leg, side.other())) else { return };
+        let dress = call.dress(leg, side.other());
+        let status = msg.status();
+        if status == 100 {
+            return;
+        }
+        let invite = msg.cseq().is_some_and(|(_, m)| m == b"INVITE");
+        if (200..300).contains(&status) {
+            if let Some(dialog) = self.endpoint.dialog_mut(asked) {
+                dialog.refresh(contact_uri(msg));
+            }
+            if invite {
+                self.acknowledge_passed(key, asked, asker);
+            }
+        }
+        if let Some(mut w) = self.endpoint.reply_in(server, asker, status) {
+            dress.copy(&mut w, msg);
+            let bytes = w.finish_body(&dress.body(msg));
+            self.endpoint.respond(server, status, Some(asker), bytes, now);
+        }
+        if status == 481 {
+            self.end_by(key, leg, side, now);
+        }
+    }
+
+    /// A request that was passed on met silence (or nobody): its sender hears 408. An emergency is not ended by it.
+    pub(super) fn on_passed_silence(&mut self, server: ServerKey, now: Time) {
+        self.endpoint.respond_plain(server, 408, now);
+    }
+
+    /// Connects the caller with the leg whose 2xx this is.
+    pub(super) fn connect(&mut self, key: CallKey, id: LegId, msg: &Message, now: Time) {
+        let Some(near) = self.near_dialog(key, id) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let (server, dress, offered) = (call.server, call.near_dress, call.offered);
+        let Some(leg) = call.leg_mut(id) else { return };
+        leg.fate = Fate::Chosen;
+        let far = leg.far;
+        call.progress = Progress::Connected(id);
+        call.invite = None;
+        if !offered {
+            call.late_ack = Some((near, far));
+        }
+        if let Some(mut w) = self.endpoint.reply_in(server, near, msg.status()) {
+            dress.copy(&mut w, msg);
+            let bytes = w.finish_body(&dress.body(msg));
+            self.endpoint.respond(server, msg.status(), Some(near), bytes, now);
+        }
+        if offered {
+            self.endpoint.acknowledge(far, b"", b"");
+        }
+    }
+
+    /// Passes a provisional response on, in the leg's own early dialog.
+    pub(super) fn progress(&mut self, key: CallKey, id: LegId, msg: &Message, now: Time) {
+        if msg.status() == 100 {
+            return;
+        }
+        let Some(near) = self.near_dialog(key, id) else { return };
+        let Some(call) = self.calls.get(key).filter(|c| c.progress == Progress::Waiting) else { return };
+        let (server, dress) = (call.server, call.near_dress);
+        if let Some(mut w) = self.endpoint.reply_in(server, near, msg.status()) {
+            dress.copy(&mut w, msg);
+            let bytes = w.finish_body(&dress.body(msg));
+            self.endpoint.respond(server, msg.status(), None, bytes, now);
+        }
+    }
+
+    /// A late 2xx of a leg that was given up.
+    pub(super) fn decline_late_answer(&mut self, key: CallKey, id: LegId, far: DialogKey, reason: &'static str, now: Time) {
+        self.endpoint.acknowledge(far, b"", b"");
+        let owner = Owner::Leg { call: key, leg: id, side: Side::Far };
+        self.endpoint.hang_up(far, reason.as_bytes(), owner, now);
+        self.end_leg(key, id);
+    }
+
+    /// What a response says about the far side of a leg.
+    pub(super) fn learn(&mut self, far: DialogKey, msg: &Message) {
+        let answered = (200..300).contains(&msg.status());
+        if msg.to_tag().is_some()
+            && let Some(dialog) = self.endpoint.dialog_mut(far)
+        {
+            dialog.learn(Peer::of_response(msg), answered);
+        }
+    }
+
+    fn on_bye(&mut self, tx: ServerKey, key: CallKey, leg: LegId, side: Side, msg: &Message, now: Time) {
+        self.endpoint.respond_plain(tx, 200, now);
+        let Some(call) = self.calls.get(key) else { return };
+        if call.progress != Progress::Connected(leg) {
+            // BYE in an early dialog (RFC 3261 section 15 allows it to the caller): as good as a CANCEL.
+            if side == Side::Near && call.progress == Progress::Waiting {
+                self.abandon(key, now);
+            }
+            return;
+        }
+        let reason = Bytes::copy_from_slice(msg.get(Name::Reason).unwrap_or_default());
+        if let Some(other) = call.dialog(leg, side.other()) {
+            let owner = Owner::Leg { call: key, leg, side: side.other() };
+            self.endpoint.hang_up(other, &reason, owner, now);
+        }
+        self.finish(key, leg, side, now);
+    }
+
+    fn abandon(&mut self, key: CallKey, now: Time) {
+        if self.calls.get(key).is_some_and(|c| c.kind.is_storys()) {
+            self.tell_story(Some(Input::Abandoned { call: key.id() }), now);
+        }
+        self.give_up_open_legs(key, super::shard::CANCELLED, now);
+        self.refuse(key, 487, None, "", now);
+    }
+
+    /// `side` answered 481: the dialog is gone there, so it ends on the other side as well (RULES P11).
+    fn end_by(&mut self, key: CallKey, leg: LegId, side: Side, now: Time) {
+        let Some(call) = self.calls.get(key) else { return };
+        if call.progress != Progress::Connected(leg) {
+            return;
+        }
+        if let Some(other) = call.dialog(leg, side.other()) {
+            let owner = Owner::Leg { call: key, leg, side: side.other() };
+            self.endpoint.hang_up(other, b"SIP;cause=481", owner, now);
+        }
+        self.finish(key, leg, side, now);
+    }
+
+    fn hang_up_both(&mut self, key: CallKey, leg: LegId, reason: &[u8], now: Time) {
+        for side in [Side::Near, Side::Far] {
+            if let Some(dialog) = self.calls.get(key).and_then(|c| c.dialog(leg, side)) {
+                self.endpoint.hang_up(dialog, reason, Owner::Leg { call: key, leg, side }, now);
+            }
+        }
+        self.finish(key, leg, Side::Near, now);
+    }
+
+    /// A connected call is over on both sides.
+    fn finish(&mut self, key: CallKey, leg: LegId, by: Side, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.progress = Progress::Over;
+        let storys = call.kind.is_storys();
+        self.end_leg(key, leg);
+        if storys {
+            let by = if by == Side::Near { Party::Caller } else { Party::Callee };
+            self.tell_story(Some(Input::Ended { call: key.id(), by }), now);
+        }
+    }
+
+    fn pass_on(&mut self, tx: ServerKey, key: CallKey, leg: LegId, from: Side, msg: &Message, now: Time) {
+        let to = from.other();
+        let target = self.calls.get(key).and_then(|c| Some((c.dialog(leg, to)?, c.dialog(leg, from)?, c.dress(leg, to))));
+        let Some((there, here, dress)) = target else { return self.endpoint.respond_plain(tx, 481, now) };
+        let refreshes = matches!(msg.method(), Method::Invite | Method::Update);
+        if refreshes && let Some(dialog) = self.endpoint.dialog_mut(here) {
+            dialog.refresh(contact_uri(msg));
+        }
+        if msg.method() == Method::Invite && self.is_glare(there) {
+            return self.endpoint.respond_plain(tx, 491, now);
+        }
+        let Some(hops) = msg.max_forwards().unwrap_or(70).checked_sub(1) else { return self.endpoint.respond_plain(tx, 483, now) };
+        let owner = Owner::Passed { call: key, leg, side: to, server: tx };
+        let Some((request, mut w)) = self.endpoint.begin(there, msg.method_bytes(), hops, owner, now) else {
+            return self.endpoint.respond_plain(tx, 481, now);
+        };
+        if let Some(rack) = msg.get(Name::RAck) {
+            self.copy_rack(&mut w, rack, there);
+        }
+        dress.copy(&mut w, msg);
+        let body = dress.body(msg);
+        if msg.method() == Method::Invite
+            && let Some(call) = self.calls.get_mut(key)
+        {
+            let offered = sdp::has_offer(msg.get(Name::ContentType).unwrap_or_default(), msg.body());
+            call.late_ack = (!offered).then_some((here, there));
+        }
+        self.endpoint.send(request, w.finish_body(&body), now);
+    }
+
+    /// The far side's 2xx to a re-INVITE: acknowledged at once, or with the answer that its sender still owes.
+    fn acknowledge_passed(&mut self, key: CallKey, asked: DialogKey, asker: DialogKey) {
+        let late = self.calls.get(key).and_then(|c| c.late_ack);
+        if late != Some((asker, asked)) {
+            self.endpoint.acknowledge(asked, b"", b"");
+        }
+    }
+
+    /// RFC 3261 section 14.2: an INVITE of ours in that dialog has no final response yet.
+    fn is_glare(&self, dialog: DialogKey) -> bool {
+        self.endpoint.dialog(dialog).and_then(|d| d.invite).is_some_and(|tx| self.endpoint.is_unanswered(tx))
+    }
+
+    /// RFC 3262 section 7.2: the CSeq number in RAck is that of the INVITE in the dialog where the PRACK goes.
+    fn copy_rack(&self, w: &mut crate::sip::write::Writer, rack: &[u8], there: DialogKey) {
+        let Some(seq) = self.endpoint.dialog(there).map(|d| d.invite_seq) else { return };
+        let rseq = rack.split(u8::is_ascii_whitespace).next().and_then(crate::sip::header::number).unwrap_or(0);
+        w.header_fmt("RAck", format_args!("{rseq} {seq} INVITE"));
+    }
+
+    /// The caller's dialog of a leg, made when it is first needed.
+    fn near_dialog(&mut self, key: CallKey, id: LegId) -> Option<DialogKey> {
+        let call: &mut Call = self.calls.get_mut(key)?;
+        if let Some(near) = call.leg(id)?.near {
+            return Some(near);
+        }
+        let owner = Owner::Leg { call: key, leg: id, side: Side::Near };
+        let near = self.endpoint.open_callee_dialog(call.invite.as_ref()?, call.near_flow, call.near_contact.clone(), owner);
+        call.leg_mut(id)?.near = Some(near);
+        Some(near)
+    }
+
+    /// Nobody answered, or nobody is there.
+    pub(super) fn on_no_response(&mut self, tx: ClientKey, owner: Owner, unreachable: bool, now: Time) {
+        match owner {
+            Owner::Leg { call, leg, .. } => self.on_leg_silence(tx, call, leg, unreachable, now),
+            Owner::Passed { server, .. } => self.on_passed_silence(server, now),
+            Owner::Own(errand) => self.on_errand_failed(errand, now),
+        }
+    }
+}

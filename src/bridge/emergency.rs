@@ -1,0 +1,310 @@
+//! The story's side of the bridge: messages become its inputs, its effects become messages.
+
+use super::call::{CallKey, Fate, Kind, Leg, Owner, Progress, Side};
+use super::compose::{Dress, contact, user_of, without_tag};
+use super::links::CalledUris;
+use super::shard::{CANCELLED, Do, Shard};
+use crate::emergency::facts::{
+    Because, Body, BodyForm, CallEffect, CallerEvidence, Device, Input, Invite, LegEvent, LegId, Marks, Origin, Output, Target, TrunkId,
+};
+use crate::sip::header::{NameAddr, values};
+use crate::sip::{ClientKey, Flow, Message, Name, Transport, sdp};
+use crate::words::uri::Uri;
+use crate::words::{E164, Time};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// An emergency whose Max-Forwards has run out is placed with this many hops (RULES P12).
+const HOPS_OF_LAST_RESORT: u8 = 10;
+
+impl Shard {
+    /// Tells the story of an INVITE.
+    pub(super) fn tell_story_of_invite(&mut self, key: CallKey, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        // Taken out while the story reads it: the effects that follow find it in its place again.
+        let (Some(msg), origin) = (call.invite.take(), call.origin) else { return };
+        self.tell_invite(key, origin, &msg, now);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.invite = Some(msg);
+        }
+        self.carry_out(now);
+    }
+
+    fn tell_invite(&mut self, key: CallKey, origin: Origin, msg: &Message, now: Time) {
+        let Some(story) = &mut self.story else { return };
+        let called = CalledUris::of(msg);
+        let asserted = msg.all(Name::PAssertedIdentity).flat_map(values).filter_map(NameAddr::parse).map(|n| n.uri);
+        let asserted: SmallVec<[&[u8]; 2]> = asserted.collect();
+        let uri_in = |name| msg.get(name).and_then(|v| values(v).next()).and_then(NameAddr::parse).map_or(&b""[..], |n| n.uri);
+        let invite = Invite {
+            call: key.id(),
+            origin,
+            called: called.called(),
+            caller: CallerEvidence { asserted: &asserted, from: uri_in(Name::From), contact: uri_in(Name::Contact) },
+            marks: marks(msg),
+            body: body_kind(msg),
+        };
+        story.handle(Input::Invite(invite), now);
+    }
+
+    /// Carries out what the story decided, in its order.
+    pub(super) fn carry_out(&mut self, now: Time) {
+        loop {
+            let Some(output) = self.story.as_mut().map(|s| s.poll()) else { return };
+            match output {
+                Output::Call(effect) => self.execute(effect, now),
+                Output::Side(side) => self.beside(side, now),
+                Output::Timeout(at) => return self.set_story_deadline(at),
+            }
+        }
+    }
+
+    fn execute(&mut self, effect: CallEffect, now: Time) {
+        match effect {
+            CallEffect::Commit { call, lease } => self.out.push_back(Do::Commit { call, lease }),
+            CallEffect::Ordinary { call } => self.begin_ordinary(CallKey::of(call), now),
+            CallEffect::Place { call, leg, trunk, target, shown, body } => {
+                self.place(CallKey::of(call), leg, trunk, &target, *shown.reveal(), body, now);
+            }
+            CallEffect::Ring { call, leg, device, called } => self.ring(CallKey::of(call), leg, &device, *called.reveal(), now),
+            CallEffect::GiveUp { call, leg, because } => self.give_up_leg(CallKey::of(call), leg, reason(because), now),
+            CallEffect::Progress { call, leg } => {
+                if let Some(msg) = self.at_hand.take() {
+                    self.progress(CallKey::of(call), leg, &msg, now);
+                }
+            }
+            CallEffect::Ringing { call } => self.ringing(CallKey::of(call), now),
+            CallEffect::Connect { call, leg } => {
+                if let Some(msg) = self.at_hand.take() {
+                    self.connect(CallKey::of(call), leg, &msg, now);
+                }
+            }
+            CallEffect::Refuse { call, status, retry_after, text } => {
+                let key = CallKey::of(call);
+                self.refuse(key, status, retry_after, text, now);
+            }
+        }
+    }
+
+    /// An emergency leg on a trunk, composed by us from what RULES L8 allows.
+    #[expect(clippy::too_many_arguments, reason = "one for each part of the effect")]
+    fn place(&mut self, key: CallKey, leg: LegId, trunk: TrunkId, target: &Target, shown: E164, form: BodyForm, now: Time) {
+        let (Some(call), Some(link)) = (self.calls.get_mut(key), self.setup.links.trunks.get(usize::from(trunk.0))) else { return };
+        call.kind = Kind::Emergency;
+        let Some(msg) = call.invite.take() else { return };
+        let (uri, route) = request_uri(target, &link.host, link.flow);
+        let local = format!("<sip:{shown}@{}>", self.setup.links.domain);
+        let remote = format!("<{uri}>");
+        let ours = contact(&shown.to_string(), self.endpoint.locals(), link.flow);
+        let owner = Owner::Leg { call: key, leg, side: Side::Far };
+        let flow = link.flow;
+        let far = self.endpoint.open_caller_dialog(local.clone().into(), remote.into(), uri.into(), ours, flow, owner);
+        if let (Some(route), Some(dialog)) = (route, self.endpoint.dialog_mut(far)) {
+            dialog.routes.push(route);
+        }
+        let hops = msg.max_forwards().unwrap_or(70).checked_sub(1).unwrap_or(HOPS_OF_LAST_RESORT);
+        if let Some((invite, mut w)) = self.endpoint.begin(far, b"INVITE", hops, owner, now) {
+            w.header("P-Asserted-Identity", local.as_bytes());
+            w.header_fmt("P-Asserted-Identity", format_args!("<tel:{shown}>"));
+            w.header("User-Agent", b"e911d");
+            let bytes = match form {
+                BodyForm::Whole => {
+                    Dress::Masked.copy(&mut w, &msg);
+                    w.finish_body(&Dress::Masked.body(&msg))
+                }
+                BodyForm::SdpAlone => {
+                    Dress::Masked.copy_but(&mut w, &msg, |n| is_about_the_body(n) || is_about_location(n));
+                    w.header("Content-Type", b"application/sdp");
+                    let content_type = msg.get(Name::ContentType).unwrap_or_default();
+                    w.finish_body(&sdp::anonymize(sdp::sdp_part(content_type, msg.body()).unwrap_or_default()))
+                }
+            };
+            self.endpoint.send(invite, bytes, now);
+            self.add_leg(key, Leg { id: leg, invite, far, near: None, dress: Dress::Masked, fate: Fate::Open });
+        }
+        if let Some(call) = self.calls.get_mut(key) {
+            call.invite = Some(msg);
+        }
+    }
+
+    /// A callback's leg to a device, an alternate or the desk (CONTRACT "The callback leg").
+    fn ring(&mut self, key: CallKey, leg: LegId, device: &Device, called: E164, now: Time) {
+        let Some((uri, flow)) = self.device_address(device) else {
+            return self.tell_story(Some(Input::Leg { call: key.id(), leg, event: LegEvent::Unreachable }), now);
+        };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.kind = Kind::Callback;
+        call.near_dress = Dress::Masked;
+        let Some(msg) = call.invite.take() else { return };
+        call.near_contact = contact(&called.to_string(), self.endpoint.locals(), call.near_flow);
+        let from = without_tag(msg.get(Name::From).unwrap_or(b"<sip:anonymous@anonymous.invalid>"));
+        let remote = format!("<sip:{called}@{}>", self.setup.links.domain);
+        let psap = user_of(NameAddr::parse(&from).map_or(&b""[..], |n| n.uri));
+        let ours = contact(&psap, self.endpoint.locals(), flow);
+        let owner = Owner::Leg { call: key, leg, side: Side::Far };
+        let far = self.endpoint.open_caller_dialog(from, remote.into(), uri.into(), ours, flow, owner);
+        let hops = msg.max_forwards().unwrap_or(70).checked_sub(1).unwrap_or(HOPS_OF_LAST_RESORT);
+        if let Some((invite, mut w)) = self.endpoint.begin(far, b"INVITE", hops, owner, now) {
+            w.header("Priority", b"psap-callback");
+            w.header("Alert-Info", b"<urn:alert:priority:high>");
+            w.header("Reject-Contact", b"*;automata");
+            w.header("Reject-Contact", b"*;actor=\"msg-taker\"");
+            Dress::Open.copy_but(&mut w, &msg, is_of_the_callback_leg);
+            let body = Dress::Open.body(&msg);
+            self.endpoint.send(invite, w.finish_body(&body), now);
+            self.add_leg(key, Leg { id: leg, invite, far, near: None, dress: Dress::Open, fate: Fate::Open });
+        }
+        if let Some(call) = self.calls.get_mut(key) {
+            call.invite = Some(msg);
+        }
+    }
+
+    /// A response to the INVITE of a leg, of the story's calls and of ordinary ones.
+    pub(super) fn on_leg_response(&mut self, _tx: ClientKey, key: CallKey, id: LegId, msg: Message, now: Time) {
+        let Some(call) = self.calls.get(key) else { return };
+        let Some(leg) = call.leg(id) else { return };
+        let (fate, far, status) = (leg.fate, leg.far, msg.status());
+        if status < 300 {
+            self.learn(far, &msg);
+        }
+        match fate {
+            Fate::GivenUp(reason) if (200..300).contains(&status) => {
+                return self.decline_late_answer(key, id, far, reason, now);
+            }
+            Fate::GivenUp(_) if status >= 300 => return self.end_leg(key, id),
+            Fate::Open => {}
+            _ => return,
+        }
+        if !self.calls.get(key).is_some_and(|c| c.kind.is_storys()) {
+            return self.on_ordinary_response(key, id, msg, now);
+        }
+        let event = match status {
+            100 => LegEvent::Trying,
+            101..=199 => LegEvent::Progress { status, sdp: sdp::has_offer(msg.get(Name::ContentType).unwrap_or_default(), msg.body()) },
+            200..=299 => LegEvent::Answered,
+            _ => LegEvent::Refused { status },
+        };
+        if status >= 300 {
+            self.end_leg(key, id);
+        }
+        self.at_hand = Some(msg);
+        self.tell_story(Some(Input::Leg { call: key.id(), leg: id, event }), now);
+        self.at_hand = None;
+        // Who answers must be told something: an answer that the story did not take is hung up.
+        if event == LegEvent::Answered
+            && let Some(leg) = self.calls.get(key).and_then(|c| c.leg(id))
+            && !matches!(leg.fate, Fate::Chosen | Fate::Gone)
+        {
+            let because = if let Fate::GivenUp(because) = leg.fate { because } else { CANCELLED };
+            self.decline_late_answer(key, id, far, because, now);
+        }
+    }
+
+    /// A leg heard nothing, or timer C ran out, or nobody is there.
+    pub(super) fn on_leg_silence(&mut self, tx: ClientKey, key: CallKey, id: LegId, unreachable: bool, now: Time) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (storys, Some(leg)) = (call.kind.is_storys(), call.leg(id)) else { return };
+        let rings = self.endpoint.is_unanswered(tx);
+        match leg.fate {
+            Fate::GivenUp(_) => {
+                self.endpoint.forget(tx);
+                self.end_leg(key, id);
+            }
+            // RULES P8: timer C never ends an emergency leg that had an 18x.
+            Fate::Open if storys && rings => {}
+            Fate::Open if storys => {
+                self.end_leg(key, id);
+                let event = if unreachable { LegEvent::Unreachable } else { LegEvent::TimedOut };
+                self.tell_story(Some(Input::Leg { call: key.id(), leg: id, event }), now);
+            }
+            Fate::Open => self.on_ordinary_failure(key, id, 408, now),
+            _ => {}
+        }
+    }
+
+    pub(super) fn add_leg(&mut self, key: CallKey, leg: Leg) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.legs.push(leg);
+        }
+    }
+
+    /// 180 on our own behalf: no leg has said so yet.
+    fn ringing(&mut self, key: CallKey, now: Time) {
+        let Some(call) = self.calls.get(key).filter(|c| c.progress == Progress::Waiting) else { return };
+        let server = call.server;
+        let ours = call.near_contact.clone();
+        if let Some(mut w) = self.endpoint.reply(server, 180) {
+            w.header("Contact", &ours);
+            self.endpoint.respond(server, 180, None, w.finish(), now);
+        }
+    }
+
+    fn device_address(&self, device: &Device) -> Option<(String, Flow)> {
+        match device {
+            Device::AtPeer(peer, user) => {
+                let link = self.setup.links.peers.get(usize::from(peer.0))?;
+                Some((link.uri(user.reveal()), link.flow))
+            }
+            Device::Uri(uri) => {
+                let parsed = Uri::parse(uri.reveal().as_bytes())?;
+                let stream = parsed.param("transport").is_some_and(|t| t.eq_ignore_ascii_case(b"tcp"));
+                let transport = if stream { Transport::Tcp } else { Transport::Udp };
+                let flow = self.endpoint.locals().towards(transport, parsed.socket_addr()?)?;
+                Some((uri.reveal().clone(), flow))
+            }
+        }
+    }
+}
+
+/// The Request-URI of an emergency leg, and its Route where the URI does not name the next hop (RFC 5031).
+fn request_uri(target: &Target, host: &str, flow: Flow) -> (String, Option<Bytes>) {
+    let transport = flow.transport.uri_param();
+    match target {
+        Target::Number(number) => (format!("sip:{}@{host}{transport};user=phone", number.reveal()), None),
+        Target::Contingency(number) => (format!("sip:{}@{host}{transport};user=phone", number.reveal()), None),
+        Target::Urn(urn) => (urn.clone(), Some(format!("<sip:{host}{transport};lr>").into())),
+    }
+}
+
+fn marks(msg: &Message) -> Marks {
+    let is_mark = |v: &[u8]| v.trim_ascii().eq_ignore_ascii_case(b"psap-callback");
+    let in_esnet = |v: &[u8]| v.len() > 6 && v[..6].eq_ignore_ascii_case(b"esnet.");
+    Marks {
+        psap_callback: msg.all(Name::Priority).any(is_mark),
+        esnet: msg.all(Name::ResourcePriority).flat_map(values).any(in_esnet),
+    }
+}
+
+fn body_kind(msg: &Message) -> Body {
+    match msg.get(Name::ContentType) {
+        _ if msg.body().is_empty() => Body::None,
+        Some(t) if t.len() >= 10 && t[..10].eq_ignore_ascii_case(b"multipart/") => Body::Multipart,
+        _ => Body::Sdp,
+    }
+}
+
+fn is_about_the_body(name: Name) -> bool {
+    matches!(
+        name,
+        Name::ContentType | Name::ContentDisposition | Name::ContentEncoding | Name::ContentLanguage | Name::ContentId | Name::MimeVersion
+    )
+}
+
+/// References into a body part that is not sent any more.
+fn is_about_location(name: Name) -> bool {
+    matches!(name, Name::Geolocation | Name::GeolocationRouting | Name::CallInfo)
+}
+
+/// What the callback leg says in our own words.
+fn is_of_the_callback_leg(name: Name) -> bool {
+    matches!(name, Name::Priority | Name::AlertInfo | Name::RejectContact)
+}
+
+fn reason(because: Because) -> &'static str {
+    match because {
+        Because::AnsweredElsewhere => "SIP;cause=200;text=\"Call completed elsewhere\"",
+        Because::CallerCancelled => CANCELLED,
+        Because::AnotherTrunk => "SIP;cause=200;text=\"Another trunk took the call\"",
+    }
+}
+

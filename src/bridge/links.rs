@@ -1,0 +1,219 @@
+//! Neighbours as the wire sees them: where they are, and which packets come from them.
+
+use super::shard::Setup;
+use crate::emergency::facts::{Called, Origin, PeerId, TrunkId};
+use crate::emergency::lane::Lane;
+use crate::sip::header::{NameAddr, values};
+use crate::sip::ids::{Ids, Kind};
+use crate::sip::{Flow, Message, Method, Name, Transport};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One neighbour's address.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Its name in the config.
+    pub name: String,
+    /// The way to it.
+    pub flow: Flow,
+    /// `host[:port]` as it stands in URIs.
+    pub host: String,
+    /// How often it is asked for its health; `None`: never.
+    pub probe: Option<Duration>,
+}
+
+impl Link {
+    /// The URI of a user there.
+    pub fn uri(&self, user: &str) -> String {
+        Self::uri_at(&self.host, self.flow, user)
+    }
+
+    pub(super) fn uri_at(host: &str, flow: Flow, user: &str) -> String {
+        let at = if user.is_empty() { "" } else { "@" };
+        format!("sip:{user}{at}{host}{}", flow.transport.uri_param())
+    }
+}
+
+/// All neighbours.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    /// In the order of `Site::trunks`.
+    pub trunks: Vec<Link>,
+    /// In the order of `Site::peers`.
+    pub peers: Vec<Link>,
+    /// Who sends from where.
+    pub sources: Sources,
+    /// `node.domain`: the host in From and P-Asserted-Identity.
+    pub domain: String,
+    /// `routing.inbound`.
+    pub inbound: Option<PeerId>,
+}
+
+/// An address that messages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A host, whatever its port.
+    Host(IpAddr),
+    /// A network: address and prefix length.
+    Network(IpAddr, u8),
+    /// One port of a host. Ports count on UDP only.
+    Socket(SocketAddr),
+}
+
+/// Which neighbour a source belongs to; the most specific entry wins.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    sockets: HashMap<SocketAddr, Origin>,
+    hosts: HashMap<IpAddr, Origin>,
+    /// Longest prefix first.
+    networks: Vec<(IpAddr, u8, Origin)>,
+}
+
+impl Sources {
+    /// From each peer's and each trunk's list, in the order of the site.
+    pub fn new(peers: &[Vec<Source>], trunks: &[Vec<Source>]) -> Self {
+        let mut all = Self::default();
+        let peers = (0u16..).map(|i| Origin::Peer(PeerId(i))).zip(peers);
+        let trunks = (0u16..).map(|i| Origin::Trunk(TrunkId(i))).zip(trunks);
+        for (origin, sources) in peers.chain(trunks) {
+            for source in sources {
+                all.add(*source, origin);
+            }
+        }
+        all.networks.sort_by_key(|n| std::cmp::Reverse(n.1));
+        all
+    }
+
+    /// Who this is.
+    pub fn origin(&self, transport: Transport, from: SocketAddr) -> Origin {
+        let ip = from.ip().to_canonical();
+        let socket = (transport == Transport::Udp).then(|| self.sockets.get(&SocketAddr::new(ip, from.port()))).flatten();
+        let host = || self.hosts.get(&ip);
+        let network = || self.networks.iter().find(|(net, len, _)| within(ip, *net, *len)).map(|n| &n.2);
+        socket.or_else(host).or_else(network).copied().unwrap_or(Origin::Stranger)
+    }
+
+    fn add(&mut self, source: Source, origin: Origin) {
+        match source {
+            Source::Socket(at) => merge(self.sockets.entry(at).or_insert(origin), origin),
+            Source::Host(ip) => merge(self.hosts.entry(ip.to_canonical()).or_insert(origin), origin),
+            Source::Network(ip, len) => match self.networks.iter_mut().find(|n| (n.0, n.1) == (ip, len)) {
+                Some(known) => merge(&mut known.2, origin),
+                None => self.networks.push((ip, len, origin)),
+            },
+        }
+    }
+}
+
+/// One address may be a peer and a trunk (RULES C8).
+fn merge(known: &mut Origin, new: Origin) {
+    *known = match (*known, new) {
+        (Origin::Peer(p), Origin::Trunk(t)) | (Origin::Trunk(t), Origin::Peer(p)) => Origin::Both(p, t),
+        (known, _) => known,
+    };
+}
+
+fn within(ip: IpAddr, net: IpAddr, len: u8) -> bool {
+    match (ip, net) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).checked_shr(32 - u32::from(len.min(32))).unwrap_or(0) == 0,
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).checked_shr(128 - u32::from(len.min(128))).unwrap_or(0) == 0,
+        _ => false,
+    }
+}
+
+/// The URIs of a message that may name the number dialed (RULES L10), without their brackets.
+pub(super) struct CalledUris<'a> {
+    request_uri: &'a [u8],
+    others: SmallVec<[&'a [u8]; 4]>,
+}
+
+impl<'a> CalledUris<'a> {
+    pub(super) fn of(msg: &'a Message) -> Self {
+        let mut others = SmallVec::new();
+        for name in [Name::PCalledPartyId, Name::To, Name::HistoryInfo, Name::Diversion] {
+            others.extend(msg.all(name).flat_map(values).filter_map(NameAddr::parse).map(|n| n.uri));
+        }
+        Self { request_uri: msg.uri(), others }
+    }
+
+    pub(super) fn called(&self) -> Called<'_> {
+        Called { request_uri: self.request_uri, others: &self.others }
+    }
+}
+
+/// Tells which shard a message belongs to: emergencies, callbacks and all that follows from them go to shard 0.
+///
+/// The answer is the same for an INVITE, its copies and its CANCEL.
+pub struct Classifier {
+    ids: Ids,
+    secret: u64,
+    shards: u8,
+    sources: Sources,
+    lane: Arc<Lane>,
+}
+
+impl Classifier {
+    pub(super) fn new(setup: &Setup, lane: Arc<Lane>) -> Self {
+        Self {
+            ids: Ids::new(setup.secret, 0),
+            secret: setup.secret,
+            shards: setup.shards.max(1),
+            sources: setup.links.sources.clone(),
+            lane,
+        }
+    }
+
+    /// The shard of this message.
+    pub fn shard(&self, flow: Flow, msg: &Message) -> u8 {
+        if !msg.is_request() {
+            let branch = msg.top_via().and_then(|v| v.branch()).and_then(|b| b.strip_prefix(crate::sip::ids::COOKIE));
+            return self.bounded(branch.and_then(|b| self.ids.shard_of(Kind::Branch, b)).unwrap_or(0));
+        }
+        if let Some(shard) = msg.to_tag().and_then(|t| self.ids.shard_of(Kind::Tag, t)) {
+            return self.bounded(shard);
+        }
+        let about_a_call = matches!(msg.method(), Method::Invite | Method::Cancel | Method::Ack);
+        let origin = self.sources.origin(flow.transport, flow.remote);
+        if self.shards == 1 || !about_a_call || self.lane.concerns(origin, &CalledUris::of(msg).called()) {
+            return 0;
+        }
+        let mut h = DefaultHasher::new();
+        h.write_u64(self.secret);
+        h.write(msg.call_id());
+        1 + (h.finish() % u64::from(self.shards - 1)) as u8
+    }
+
+    fn bounded(&self, shard: u8) -> u8 {
+        if shard < self.shards { shard } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_source_wins_and_ports_count_on_udp_only() {
+        let ip = |s: &str| s.parse::<IpAddr>().expect("an address");
+        let at = |s: &str| s.parse::<SocketAddr>().expect("an address and port");
+        let peers = [vec![Source::Host(ip("10.0.0.5")), Source::Network(ip("10.0.1.0"), 24)], vec![Source::Socket(at("10.0.0.5:5090"))]];
+        let trunks = [vec![Source::Network(ip("10.0.0.0"), 8)], vec![Source::Host(ip("10.0.0.5"))], vec![Source::Network(ip("2001:db8::"), 32)]];
+        let sources = Sources::new(&peers, &trunks);
+        for (transport, from, expected) in [
+            (Transport::Udp, "10.0.0.5:5060", Origin::Both(PeerId(0), TrunkId(1))),
+            (Transport::Udp, "10.0.0.5:5090", Origin::Peer(PeerId(1))),
+            (Transport::Tcp, "10.0.0.5:5090", Origin::Both(PeerId(0), TrunkId(1))),
+            (Transport::Udp, "10.0.1.77:1", Origin::Peer(PeerId(0))),
+            (Transport::Udp, "10.9.1.77:1", Origin::Trunk(TrunkId(0))),
+            (Transport::Udp, "11.9.1.77:1", Origin::Stranger),
+            (Transport::Udp, "[2001:db8::7]:1", Origin::Trunk(TrunkId(2))),
+            (Transport::Udp, "[::ffff:10.0.1.77]:1", Origin::Peer(PeerId(0))),
+        ] {
+            assert_eq!(sources.origin(transport, at(from)), expected, "{from}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Floor 2: between the SIP core and the story. Still sans-IO.
+//!
+//! SIP [events](crate::sip::Event) become emergency [inputs](crate::emergency::facts::Input), decided effects become SIP;
+//! the two sides of every call are paired here, and ordinary calls are routed here. It decides nothing about
+//! emergencies: that is `emergency/`. It opens no sockets: that is `io/`.
+//!
+//! Read [`Shard`] first: it owns one thread's calls.
+
+mod call;
+mod compose;
+mod dialog;
+mod emergency;
+mod links;
+mod ordinary;
+mod own;
+mod shard;
+
+pub use links::{Classifier, Link, Links, Source, Sources};
+pub use own::Publisher;
+pub use shard::{Census, Do, Setup, Shard};

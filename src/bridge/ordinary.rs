@@ -1,0 +1,222 @@
+//! Ordinary calls: relayed both ways, the next trunk on 408, 5xx and silence (CONTRACT "On the wire").
+//!
+//! Nothing here knows emergencies; what the story hands down as ordinary comes here as well.
+
+use super::call::{CallKey, Fate, Kind, Leg, Owner, Side};
+use super::compose::{Dress, contact, user_of, without_tag};
+use super::links::Link;
+use super::shard::{Shard, Wake};
+use crate::emergency::facts::{LegId, Origin, PeerId, TrunkId};
+use crate::emergency::path::{routes_for, without_separators};
+use crate::sip::{Message, Name};
+use crate::words::Time;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+
+/// Where an ordinary call has yet to try.
+pub(super) struct Hunt {
+    hops: VecDeque<Hop>,
+    next_leg: u16,
+}
+
+/// One place to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hop {
+    Trunk(TrunkId),
+    Peer(PeerId),
+}
+
+const LATER: &str = "SIP;cause=408;text=\"Another trunk took the call\"";
+
+impl Shard {
+    /// Routes an ordinary call and tries the first hop.
+    pub(super) fn begin_ordinary(&mut self, key: CallKey, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(msg) = &call.invite else { return };
+        let (faults, user, origin) = (msg.faults(), user_of(msg.uri()), call.origin);
+        let exhausted = msg.max_forwards() == Some(0);
+        call.kind = Kind::Ordinary(Hunt { hops: VecDeque::new(), next_leg: 0 });
+        if !faults.is_clean() {
+            return self.refuse(key, faults.status(), None, faults.describe(), now);
+        }
+        if exhausted {
+            return self.refuse(key, 483, None, "", now);
+        }
+        let hops = self.hops(origin, &user);
+        if hops.is_empty() {
+            return self.refuse(key, 404, None, "No route matches the number", now);
+        }
+        if let Some(Kind::Ordinary(hunt)) = self.calls.get_mut(key).map(|c| &mut c.kind) {
+            hunt.hops = hops;
+        }
+        self.try_next_hop(key, 503, now);
+    }
+
+    /// A response to an ordinary leg.
+    pub(super) fn on_ordinary_response(&mut self, key: CallKey, id: LegId, msg: Message, now: Time) {
+        match msg.status() {
+            100..=199 => self.progress(key, id, &msg, now),
+            200..=299 => self.connect(key, id, &msg, now),
+            408 | 500..=599 if self.has_another_hop(key) => {
+                self.end_leg(key, id);
+                self.try_next_hop(key, msg.status(), now);
+            }
+            _ => self.refuse_as(key, id, &msg, now),
+        }
+    }
+
+    /// An ordinary leg heard nothing in time, or nobody is there.
+    pub(super) fn on_ordinary_failure(&mut self, key: CallKey, id: LegId, status: u16, now: Time) {
+        self.give_up_leg(key, id, LATER, now);
+        let gone = self.calls.get(key).and_then(|c| c.leg(id)).is_some_and(|l| !self.endpoint.is_unanswered(l.invite));
+        if gone {
+            self.end_leg(key, id);
+        }
+        self.try_next_hop(key, status, now);
+    }
+
+    /// The silence timer of a leg: any response at all has stopped it.
+    pub(super) fn ordinary_silence(&mut self, key: CallKey, id: LegId, now: Time) {
+        let Some(leg) = self.calls.get(key).and_then(|c| c.leg(id)) else { return };
+        if leg.fate == Fate::Open && self.endpoint.is_unheard(leg.invite) && self.has_another_hop(key) {
+            self.on_ordinary_failure(key, id, 408, now);
+        }
+    }
+
+    fn hops(&self, origin: Origin, user: &str) -> VecDeque<Hop> {
+        let site = &self.setup.site;
+        let dialed = without_separators(&unescape(user));
+        let out = || {
+            let mut hops = VecDeque::new();
+            for trunk in routes_for(site, &dialed).flat_map(|r| &r.trunks) {
+                if !hops.contains(&Hop::Trunk(*trunk)) {
+                    hops.push_back(Hop::Trunk(*trunk));
+                }
+            }
+            hops
+        };
+        let inbound = || self.setup.links.inbound.map(Hop::Peer).into_iter().collect();
+        match origin {
+            Origin::Peer(_) => out(),
+            Origin::Trunk(_) => inbound(),
+            Origin::Both(..) => Some(out()).filter(|h| !h.is_empty()).unwrap_or_else(inbound),
+            Origin::Stranger => VecDeque::new(),
+        }
+    }
+
+    fn has_another_hop(&self, key: CallKey) -> bool {
+        self.calls.get(key).is_some_and(|c| matches!(&c.kind, Kind::Ordinary(hunt) if !hunt.hops.is_empty()))
+    }
+
+    /// Tries the next hop; where there is none, the caller hears `status`.
+    fn try_next_hop(&mut self, key: CallKey, status: u16, now: Time) {
+        let next = match self.calls.get_mut(key).map(|c| &mut c.kind) {
+            Some(Kind::Ordinary(hunt)) => {
+                hunt.next_leg += 1;
+                hunt.hops.pop_front().map(|hop| (hop, LegId(hunt.next_leg - 1)))
+            }
+            _ => return,
+        };
+        let Some((hop, id)) = next else { return self.refuse(key, status, None, "", now) };
+        self.place_ordinary(key, hop, id, now);
+    }
+
+    fn place_ordinary(&mut self, key: CallKey, hop: Hop, id: LegId, now: Time) {
+        let Some((host, flow)) = self.link(hop).map(|l| (l.host.clone(), l.flow)) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(msg) = call.invite.take() else { return };
+        let uri = Link::uri_at(&host, flow, &user_of(msg.uri()));
+        let caller = crate::sip::dialog::contact_uri(&msg).map(|u| user_of(&u)).unwrap_or_default();
+        let ours = contact(&caller, self.endpoint.locals(), flow);
+        let owner = Owner::Leg { call: key, leg: id, side: Side::Far };
+        let from = without_tag(msg.get(Name::From).unwrap_or_default());
+        let to = without_tag(msg.get(Name::To).unwrap_or_default());
+        let far = self.endpoint.open_caller_dialog(from, to, uri.into(), ours, flow, owner);
+        let hops = msg.max_forwards().unwrap_or(70).saturating_sub(1);
+        if let Some((invite, mut w)) = self.endpoint.begin(far, b"INVITE", hops, owner, now) {
+            let distrust = self.calls.get(key).is_some_and(|c| !self.believes_marks_of(c.origin));
+            if distrust {
+                Dress::Open.copy_but(&mut w, &msg, is_a_mark);
+            } else {
+                Dress::Open.copy(&mut w, &msg);
+            }
+            let body = Dress::Open.body(&msg);
+            self.endpoint.send(invite, w.finish_body(&body), now);
+            self.add_leg(key, Leg { id, invite, far, near: None, dress: Dress::Open, fate: Fate::Open });
+            let silence = self.setup.site.placing.silence;
+            self.wakes.arm(now + silence, Wake::Silence(key, id));
+        }
+        if let Some(call) = self.calls.get_mut(key) {
+            call.invite = Some(msg);
+        }
+    }
+
+    /// The far side's final error becomes the caller's.
+    fn refuse_as(&mut self, key: CallKey, id: LegId, msg: &Message, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let server = call.server;
+        call.progress = super::call::Progress::Over;
+        call.invite = None;
+        if let Some(mut w) = self.endpoint.reply(server, msg.status()) {
+            Dress::Open.copy(&mut w, msg);
+            if (300..400).contains(&msg.status()) {
+                for contact in msg.all(Name::Contact) {
+                    w.header("Contact", contact);
+                }
+            }
+            let bytes = w.finish_body(&Dress::Open.body(msg));
+            self.endpoint.respond(server, msg.status(), None, bytes, now);
+        }
+        self.end_leg(key, id);
+    }
+
+    fn link(&self, hop: Hop) -> Option<&Link> {
+        match hop {
+            Hop::Trunk(t) => self.setup.links.trunks.get(usize::from(t.0)),
+            Hop::Peer(p) => self.setup.links.peers.get(usize::from(p.0)),
+        }
+    }
+
+    /// RULES C6: marks from a source that is not trusted are stripped.
+    fn believes_marks_of(&self, origin: Origin) -> bool {
+        match origin {
+            Origin::Trunk(t) | Origin::Both(_, t) => self.setup.site.trunk(t).is_some_and(|t| t.trust_marks),
+            _ => false,
+        }
+    }
+}
+
+fn is_a_mark(name: Name) -> bool {
+    matches!(name, Name::ResourcePriority | Name::Priority)
+}
+
+/// A dialed user with its escapes decoded, for the patterns of the routes.
+fn unescape(user: &str) -> String {
+    let mut out: SmallVec<[u8; 32]> = SmallVec::new();
+    let mut rest = user.as_bytes();
+    while let [first, tail @ ..] = rest {
+        match tail.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                out.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn escapes_of_a_dialed_user_are_decoded_once() {
+        for (user, plain) in [("4155551234", "4155551234"), ("%2B1415", "+1415"), ("%252B", "%2B"), ("a%", "a%"), ("a%4", "a%4"), ("%zz", "%zz")] {
+            assert_eq!(unescape(user), plain, "{user}");
+        }
+    }
+}

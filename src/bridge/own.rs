@@ -1,0 +1,250 @@
+//! Requests on our own behalf: trunks are asked for their health, a presence server is told who is busy.
+//!
+//! Neither can touch a call: a health answer only orders trunks, and nothing waits for a publication.
+
+use super::call::Owner;
+use super::shard::{Do, Shard, Wake};
+use crate::emergency::facts::{Input, Side, TrunkId};
+use crate::sip::compose::{self, Plain};
+use crate::sip::{Flow, Message, Name};
+use crate::words::{Private, Time};
+use slotmap::{SlotMap, new_key_type};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+new_key_type! {
+    /// An agent's publication.
+    pub(super) struct PublicationKey;
+}
+
+/// What a request of our own is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Errand {
+    /// A trunk's health. The number is that of the configuration that asked for it.
+    Probe(TrunkId, u32),
+    /// An agent's presence.
+    Publish(PublicationKey),
+}
+
+/// Where presence is told (`[presence] kind = "sip-publish"`).
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    /// The way to the presence server.
+    pub flow: Flow,
+    /// `host[:port]` of the presence server, as it stands in URIs.
+    pub host: String,
+}
+
+/// Our own requests' state.
+pub(super) struct Own {
+    /// What the story was told last of each trunk.
+    up: Vec<bool>,
+    /// Counts configurations: a probe of an older one is not renewed.
+    generation: u32,
+    seq: u32,
+    publications: SlotMap<PublicationKey, Publication>,
+    by_agent: BTreeMap<String, PublicationKey>,
+}
+
+/// One agent's event state (RFC 3903): DND is a publication of its own, and restoring removes it.
+struct Publication {
+    agent: Private<String>,
+    etag: Option<String>,
+    /// The newest wish; a retry sends this one (RULES A1).
+    dnd: bool,
+    under_way: bool,
+    retry: Duration,
+}
+
+/// The publication dies by itself if we do (STANDARDS, RFC 3903); the longest emergency call we foresee.
+const PUBLICATION_LIFE: u32 = 4 * 3600;
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LAST_RETRY: Duration = Duration::from_secs(120);
+
+impl Own {
+    pub(super) fn new(trunks: usize) -> Self {
+        Self { up: vec![true; trunks], generation: 0, seq: 0, publications: SlotMap::with_key(), by_agent: BTreeMap::new() }
+    }
+}
+
+impl Shard {
+    /// Begins to probe every trunk that wants it, spread over their first interval.
+    pub(super) fn start_probes(&mut self, now: Time) {
+        self.own.generation += 1;
+        self.own.up.resize(self.setup.links.trunks.len(), true);
+        let generation = self.own.generation;
+        for (i, link) in (0u16..).zip(&self.setup.links.trunks) {
+            if let Some(every) = link.probe {
+                let first = every.min(Duration::from_secs(1)) * u32::from(i % 8 + 1) / 8;
+                self.wakes.arm(now + first, Wake::Errand(Errand::Probe(TrunkId(i), generation)));
+            }
+        }
+    }
+
+    /// A request of our own is due.
+    pub(super) fn run_errand(&mut self, errand: Errand, now: Time) {
+        match errand {
+            Errand::Probe(trunk, generation) if generation == self.own.generation => self.probe(trunk, now),
+            Errand::Probe(..) => {}
+            Errand::Publish(key) => self.publish(key, now),
+        }
+    }
+
+    /// An answer to one of them.
+    pub(super) fn on_errand_response(&mut self, errand: Errand, msg: &Message, now: Time) {
+        match errand {
+            // Any answer is a sign of life but 503, which says "not now" (RFC 3261 section 21.5.4).
+            Errand::Probe(trunk, _) => self.trunk_is(trunk, msg.status() != 503, now),
+            Errand::Publish(key) => self.on_published(key, msg, now),
+        }
+    }
+
+    /// Nobody answered one of them.
+    pub(super) fn on_errand_failed(&mut self, errand: Errand, now: Time) {
+        match errand {
+            Errand::Probe(trunk, _) => self.trunk_is(trunk, false, now),
+            Errand::Publish(key) => self.retry_publication(key, now),
+        }
+    }
+
+    /// Carries out what happens beside the calls.
+    pub(super) fn beside(&mut self, side: Side, now: Time) {
+        if let Side::Presence { agent, dnd } = &side
+            && self.setup.presence.is_some()
+        {
+            self.want_presence(agent, *dnd, now);
+        }
+        self.out.push_back(Do::Side(side));
+    }
+
+    fn probe(&mut self, trunk: TrunkId, now: Time) {
+        let generation = self.own.generation;
+        let Some(link) = self.setup.links.trunks.get(usize::from(trunk.0)) else { return };
+        let Some(every) = link.probe else { return };
+        let errand = Errand::Probe(trunk, generation);
+        let (tx, via) = self.endpoint.begin_plain(link.flow, Owner::Own(errand), now);
+        let id = String::from_utf8_lossy(self.endpoint.plain_id(tx).as_bytes()).into_owned();
+        self.own.seq = self.own.seq.wrapping_add(1) & 0x7fff_ffff;
+        let bytes = compose::options(Plain {
+            user: None,
+            host: &link.host,
+            stream: link.flow.transport.is_reliable(),
+            via,
+            from: &format!("sip:{}", self.setup.links.domain),
+            id: &id,
+            seq: self.own.seq,
+        });
+        self.endpoint.send(tx, bytes, now);
+        self.wakes.arm(now + every, Wake::Errand(errand));
+    }
+
+    fn trunk_is(&mut self, trunk: TrunkId, up: bool, now: Time) {
+        let Some(known) = self.own.up.get_mut(usize::from(trunk.0)) else { return };
+        if *known != up {
+            *known = up;
+            self.tell_story(Some(Input::Health { trunk, up }), now);
+        }
+    }
+
+    fn want_presence(&mut self, agent: &Private<String>, dnd: bool, now: Time) {
+        let own = &mut self.own;
+        let key = *own.by_agent.entry(agent.reveal().clone()).or_insert_with(|| {
+            own.publications.insert(Publication {
+                agent: agent.clone(),
+                etag: None,
+                dnd,
+                under_way: false,
+                retry: FIRST_RETRY,
+            })
+        });
+        if let Some(publication) = self.own.publications.get_mut(key) {
+            publication.dnd = dnd;
+            publication.retry = FIRST_RETRY;
+            if !publication.under_way {
+                self.publish(key, now);
+            }
+        }
+    }
+
+    fn publish(&mut self, key: PublicationKey, now: Time) {
+        let Some(publisher) = self.setup.presence.clone() else { return };
+        let Some(publication) = self.own.publications.get_mut(key) else { return };
+        if !publication.dnd && publication.etag.is_none() {
+            return self.forget_publication(key);
+        }
+        publication.under_way = true;
+        self.own.seq = self.own.seq.wrapping_add(1) & 0x7fff_ffff;
+        let (tx, via) = self.endpoint.begin_plain(publisher.flow, Owner::Own(Errand::Publish(key)), now);
+        let id = String::from_utf8_lossy(self.endpoint.plain_id(tx).as_bytes()).into_owned();
+        let aor = format!("sip:{}@{}", publication.agent.reveal(), self.setup.links.domain);
+        let plain = Plain {
+            user: Some(publication.agent.reveal()),
+            host: &publisher.host,
+            stream: publisher.flow.transport.is_reliable(),
+            via,
+            from: &aor,
+            id: &id,
+            seq: self.own.seq,
+        };
+        let (expires, body) = if publication.dnd { (PUBLICATION_LIFE, busy(&aor)) } else { (0, Vec::new()) };
+        let bytes = compose::publish(plain, "presence", publication.etag.as_deref(), expires, "application/pidf+xml", body);
+        self.endpoint.send(tx, bytes, now);
+    }
+
+    fn on_published(&mut self, key: PublicationKey, msg: &Message, now: Time) {
+        if msg.status() < 200 {
+            return;
+        }
+        let Some(publication) = self.own.publications.get_mut(key) else { return };
+        publication.under_way = false;
+        match msg.status() {
+            200..=299 if publication.dnd && msg.get(Name::SipEtag).is_none() => self.retry_publication(key, now),
+            200..=299 => {
+                let removed = publication.etag.is_some() && msg.get(Name::Expires).is_some_and(|e| e == b"0");
+                let etag = msg.get(Name::SipEtag).map(|e| String::from_utf8_lossy(e).into_owned());
+                publication.etag = if removed { None } else { etag };
+                // The wish may have changed meanwhile; what is published was then not the newest.
+                let shown = publication.etag.is_some();
+                if shown != publication.dnd {
+                    self.publish(key, now);
+                } else if !shown {
+                    self.forget_publication(key);
+                }
+            }
+            // RFC 3903 section 4.1: our state is unknown there; publish it anew, or be content if it was to go.
+            412 => {
+                publication.etag = None;
+                self.publish(key, now);
+            }
+            _ => self.retry_publication(key, now),
+        }
+    }
+
+    fn retry_publication(&mut self, key: PublicationKey, now: Time) {
+        let Some(publication) = self.own.publications.get_mut(key) else { return };
+        publication.under_way = false;
+        let wait = publication.retry;
+        publication.retry = (wait * 2).min(LAST_RETRY);
+        self.wakes.arm(now + wait, Wake::Errand(Errand::Publish(key)));
+    }
+
+    fn forget_publication(&mut self, key: PublicationKey) {
+        if let Some(publication) = self.own.publications.remove(key) {
+            self.own.by_agent.remove(publication.agent.reveal());
+        }
+    }
+}
+
+/// RFC 3863 with RFC 4480: RPID has no do-not-disturb, so it is `busy` with a note.
+fn busy(aor: &str) -> Vec<u8> {
+    let entity: String = aor.chars().filter(|c| !matches!(c, '<' | '>' | '&' | '"' | '\'')).collect();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n\
+         <presence xmlns=\"urn:ietf:params:xml:ns:pidf\" xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" \
+         xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" entity=\"{entity}\">\r\n\
+         <tuple id=\"e911d\"><status><basic>open</basic></status><note>Do not disturb</note></tuple>\r\n\
+         <dm:person id=\"e911d-person\"><rpid:activities><rpid:busy/></rpid:activities><dm:note>Do not disturb</dm:note></dm:person>\r\n\
+         </presence>\r\n"
+    )
+    .into_bytes()
+}

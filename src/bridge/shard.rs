@@ -1,0 +1,380 @@
+//! One thread's calls: the SIP core below, the story or the hunt above, and the calls between them.
+//!
+//! Shard 0 has the story and everything that it needs to see; the others carry ordinary calls. Nothing here
+//! waits, locks or logs a word of a message.
+
+use super::call::{Call, CallKey, Fate, Kind, Owner, Progress};
+use super::compose::{Dress, contact, user_of};
+use super::links::{Classifier, Links};
+use super::own::{Errand, Publisher};
+use crate::emergency::facts::{CallId, Input, LeaseRecord, LegId, Origin, Side};
+use crate::emergency::gateway::Gateway;
+use crate::emergency::site::Site;
+use crate::pool::PoolError;
+use crate::sip::timer::TimerWheel;
+use crate::sip::write::Writer;
+use crate::sip::{ClientKey, Endpoint, Event, Flow, Locals, Message, Method, Name, ServerKey, Transmit, sdp};
+use crate::words::Time;
+use slotmap::{SecondaryMap, SlotMap};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What a shard works from; a reload brings a new one.
+#[derive(Clone)]
+pub struct Setup {
+    /// Agents, trunks, routes, numbers, times.
+    pub site: Arc<Site>,
+    /// Where the neighbours are.
+    pub links: Arc<Links>,
+    /// What our listeners call themselves.
+    pub locals: Arc<Locals>,
+    /// Random, once a process.
+    pub secret: u64,
+    /// How many shards there are.
+    pub shards: u8,
+    /// Where presence is told by SIP PUBLISH.
+    pub presence: Option<Publisher>,
+}
+
+/// What a shard wants done.
+#[derive(Debug)]
+pub enum Do {
+    /// Send a message.
+    Send(Transmit),
+    /// Make a lease durable, then call [`Shard::committed`].
+    Commit {
+        /// The call that waits for it, 50 ms at most.
+        call: CallId,
+        /// What to write.
+        lease: LeaseRecord,
+    },
+    /// Something beside the calls. Its fate is never told to the shard.
+    Side(Side),
+}
+
+/// How much a shard holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Emergency calls and callbacks.
+    pub emergencies: usize,
+    /// Ordinary calls.
+    pub ordinary: usize,
+    /// Transactions of both kinds.
+    pub transactions: usize,
+    /// Dialogs.
+    pub dialogs: usize,
+}
+
+/// What the shard's own timers are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wake {
+    /// An ordinary leg has been silent for too long.
+    Silence(CallKey, LegId),
+    /// A request of our own is due.
+    Errand(Errand),
+}
+
+/// See the module's docs.
+pub struct Shard {
+    pub(super) endpoint: Endpoint<Owner>,
+    pub(super) setup: Setup,
+    pub(super) calls: SlotMap<CallKey, Call>,
+    /// The call of each INVITE to us.
+    invites: SecondaryMap<ServerKey, CallKey>,
+    pub(super) story: Option<Gateway>,
+    /// When the story wants to be asked again.
+    story_deadline: Option<Time>,
+    /// The response that the story is being told of, and passes on or not.
+    pub(super) at_hand: Option<Message>,
+    pub(super) wakes: TimerWheel<Wake>,
+    pub(super) out: VecDeque<Do>,
+    pub(super) own: super::own::Own,
+    due: Vec<(Time, Wake)>,
+}
+
+impl Shard {
+    /// Shard `index` of this setup; 0 has the story.
+    ///
+    /// # Errors
+    ///
+    /// The callback numbers cannot make a pool: one is given twice.
+    pub fn new(index: u8, setup: &Setup, now: Time) -> Result<Self, PoolError> {
+        let mut shard = Self {
+            endpoint: Endpoint::new(setup.secret, index, Arc::clone(&setup.locals), now),
+            setup: setup.clone(),
+            calls: SlotMap::with_key(),
+            invites: SecondaryMap::new(),
+            story: (index == 0).then(|| Gateway::new(Arc::clone(&setup.site))).transpose()?,
+            story_deadline: None,
+            at_hand: None,
+            wakes: TimerWheel::new(now),
+            out: VecDeque::new(),
+            own: super::own::Own::new(setup.links.trunks.len()),
+            due: Vec::new(),
+        };
+        if index == 0 {
+            shard.start_probes(now);
+        }
+        Ok(shard)
+    }
+
+    /// A new configuration. Calls and leases go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shard::new`]; everything stays as it was.
+    pub fn reload(&mut self, setup: &Setup, now: Time) -> Result<(), PoolError> {
+        if let Some(story) = &mut self.story {
+            story.reload(Arc::clone(&setup.site))?;
+        }
+        self.setup = setup.clone();
+        if self.story.is_some() {
+            self.start_probes(now);
+            self.tell_story(None, now);
+        }
+        Ok(())
+    }
+
+    /// What sorts messages to shards; shard 0 gives it, anew after each reload.
+    pub fn classifier(&self) -> Option<Classifier> {
+        self.story.as_ref().map(|story| Classifier::new(&self.setup, story.lane()))
+    }
+
+    /// The story, for views of leases and calls.
+    pub const fn story(&self) -> Option<&Gateway> {
+        self.story.as_ref()
+    }
+
+    /// A message for this shard.
+    pub fn receive(&mut self, flow: Flow, msg: Message, now: Time) {
+        if self.turn_stranger_away(flow, &msg) {
+            return;
+        }
+        if let Some(event) = self.endpoint.receive(flow, msg, now) {
+            self.on_event(event, now);
+        }
+    }
+
+    /// The transport could not deliver what this transaction sent.
+    pub fn unreachable(&mut self, client: ClientKey, now: Time) {
+        if let Some(event) = self.endpoint.unreachable(client) {
+            self.on_event(event, now);
+        }
+    }
+
+    /// A lease's record is durable.
+    pub fn committed(&mut self, call: CallId, now: Time) {
+        self.tell_story(Some(Input::Committed { call }), now);
+    }
+
+    /// Fires what is due.
+    pub fn expire(&mut self, now: Time) {
+        while let Some(event) = self.endpoint.expire(now) {
+            self.on_event(event, now);
+        }
+        let mut due = std::mem::take(&mut self.due);
+        self.wakes.expire(now, &mut due);
+        for (_, wake) in due.drain(..) {
+            match wake {
+                Wake::Silence(call, leg) => self.ordinary_silence(call, leg, now),
+                Wake::Errand(errand) => self.run_errand(errand, now),
+            }
+        }
+        self.due = due;
+        if self.story_deadline.is_some_and(|t| t <= now) {
+            self.tell_story(Some(Input::Tick), now);
+        }
+    }
+
+    /// When [`Shard::expire`] has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        [self.endpoint.next_deadline(), self.wakes.next(), self.story_deadline].into_iter().flatten().min()
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Do> {
+        self.endpoint.poll_transmit().map(Do::Send).or_else(|| self.out.pop_front())
+    }
+
+    /// How much there is.
+    pub fn census(&self) -> Census {
+        let (clients, servers, dialogs) = self.endpoint.census();
+        let emergencies = self.calls.values().filter(|c| c.kind.is_storys()).count();
+        Census { emergencies, ordinary: self.calls.len() - emergencies, transactions: clients + servers, dialogs }
+    }
+
+    fn on_event(&mut self, event: Event<Owner>, now: Time) {
+        match event {
+            Event::Invite { tx, msg, flow } => self.on_invite(tx, msg, flow, now),
+            Event::Request { tx, dialog, msg, flow } => match dialog {
+                Some((_, Owner::Leg { call, leg, side })) => self.on_request_in_call(tx, call, leg, side, &msg, now),
+                _ => self.on_request_outside(tx, &msg, flow, now),
+            },
+            Event::Ack { dialog, msg, .. } => self.on_ack(dialog, &msg),
+            Event::Cancelled { tx, .. } => self.on_cancelled(tx, now),
+            Event::Response { tx, owner, msg } => match owner {
+                Owner::Leg { call, leg, .. } => self.on_leg_response(tx, call, leg, msg, now),
+                Owner::Passed { call, leg, side, server } => self.on_passed_response(call, leg, side, server, &msg, now),
+                Owner::Own(errand) => self.on_errand_response(errand, &msg, now),
+            },
+            Event::TimedOut { tx, owner } => self.on_no_response(tx, owner, false, now),
+            Event::Unreachable { tx, owner } => self.on_no_response(tx, owner, true, now),
+            Event::NoAck { owner, .. } => self.on_no_ack(owner, now),
+        }
+    }
+
+    /// An INVITE outside a dialog. The story sees it first, if there is one here.
+    fn on_invite(&mut self, tx: ServerKey, msg: Message, flow: Flow, now: Time) {
+        let origin = self.setup.links.sources.origin(flow.transport, flow.remote);
+        let content_type = msg.get(Name::ContentType).unwrap_or_default();
+        let user = user_of(msg.uri());
+        let call = Call {
+            kind: Kind::Undecided,
+            origin,
+            server: tx,
+            near_flow: flow,
+            offered: sdp::has_offer(content_type, msg.body()),
+            near_dress: Dress::Open,
+            near_contact: contact(&user, self.endpoint.locals(), flow),
+            invite: Some(Box::new(msg)),
+            legs: SmallVec::new(),
+            progress: Progress::Waiting,
+            late_ack: None,
+        };
+        let key = self.calls.insert(call);
+        self.invites.insert(tx, key);
+        if self.story.is_some() {
+            self.tell_story_of_invite(key, now);
+        } else {
+            self.begin_ordinary(key, now);
+        }
+    }
+
+    fn on_cancelled(&mut self, tx: ServerKey, now: Time) {
+        let Some(&key) = self.invites.get(tx) else { return };
+        let Some(call) = self.calls.get(key) else { return };
+        if call.progress != Progress::Waiting {
+            return;
+        }
+        if call.kind.is_storys() {
+            self.tell_story(Some(Input::Abandoned { call: key.id() }), now);
+        }
+        self.give_up_open_legs(key, CANCELLED, now);
+        self.refuse(key, 487, None, "", now);
+    }
+
+    /// Answers the caller with a final error. Legs that are still open are left to who decides.
+    pub(super) fn refuse(&mut self, key: CallKey, status: u16, retry_after: Option<u32>, text: &str, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if call.progress != Progress::Waiting {
+            return;
+        }
+        let server = call.server;
+        call.progress = Progress::Over;
+        call.invite = None;
+        if let Some(mut w) = self.endpoint.reply(server, status) {
+            if let Some(seconds) = retry_after {
+                w.header_num("Retry-After", u64::from(seconds));
+            }
+            if !text.is_empty() {
+                w.header_fmt("Reason", format_args!("SIP;cause={status};text=\"{text}\""));
+            }
+            self.endpoint.respond(server, status, None, w.finish(), now);
+        }
+        self.settle(key);
+    }
+
+    /// Gives up every leg that may still become the call's.
+    pub(super) fn give_up_open_legs(&mut self, key: CallKey, reason: &'static str, now: Time) {
+        let open: SmallVec<[LegId; 2]> =
+            self.calls.get(key).map(|c| c.legs.iter().filter(|l| l.fate == Fate::Open).map(|l| l.id).collect()).unwrap_or_default();
+        for leg in open {
+            self.give_up_leg(key, leg, reason, now);
+        }
+    }
+
+    /// Gives one leg up (RULES P7): silence, then CANCEL; a late 2xx gets ACK and BYE.
+    pub(super) fn give_up_leg(&mut self, key: CallKey, leg: LegId, reason: &'static str, now: Time) {
+        let Some(leg) = self.calls.get_mut(key).and_then(|c| c.leg_mut(leg)) else { return };
+        if leg.fate != Fate::Open {
+            return;
+        }
+        leg.fate = Fate::GivenUp(reason);
+        let (invite, near) = (leg.invite, leg.near.take());
+        self.endpoint.give_up(invite, bytes::Bytes::from_static(reason.as_bytes()), now);
+        if let Some(near) = near {
+            self.endpoint.end_dialog(near);
+        }
+    }
+
+    /// A leg will never become anything.
+    pub(super) fn end_leg(&mut self, key: CallKey, id: LegId) {
+        let Some(leg) = self.calls.get_mut(key).and_then(|c| c.leg_mut(id)) else { return };
+        leg.fate = Fate::Gone;
+        let (far, near) = (leg.far, leg.near.take());
+        self.endpoint.end_dialog(far);
+        if let Some(near) = near {
+            self.endpoint.end_dialog(near);
+        }
+        self.settle(key);
+    }
+
+    /// Forgets a call of which nothing is left.
+    pub(super) fn settle(&mut self, key: CallKey) {
+        if self.calls.get(key).is_some_and(Call::is_at_rest)
+            && let Some(call) = self.calls.remove(key)
+        {
+            self.invites.remove(call.server);
+        }
+    }
+
+    /// A stranger gets an answer that keeps no state and nothing else (RULES R8: never relayed).
+    fn turn_stranger_away(&mut self, flow: Flow, msg: &Message) -> bool {
+        let outside = msg.is_request() && msg.to_tag().is_none() && !matches!(msg.method(), Method::Ack | Method::Cancel);
+        if !outside || self.setup.links.sources.origin(flow.transport, flow.remote) != Origin::Stranger {
+            return false;
+        }
+        let status = if msg.faults().is_clean() { 403 } else { msg.faults().status() };
+        self.endpoint.reply_stateless(flow, msg, status, &[]);
+        true
+    }
+
+    fn on_request_outside(&mut self, tx: ServerKey, msg: &Message, _flow: Flow, now: Time) {
+        let status = match msg.method() {
+            Method::Options => 200,
+            Method::Other => 501,
+            Method::Bye | Method::Prack | Method::Update | Method::Info => 481,
+            _ => 405,
+        };
+        let Some(mut w) = self.endpoint.reply(tx, status) else { return };
+        if matches!(status, 200 | 405) {
+            allow(&mut w);
+        }
+        if status == 200 {
+            w.header("Accept", b"application/sdp");
+        }
+        self.endpoint.respond(tx, status, None, w.finish(), now);
+    }
+
+    /// Feeds the story and carries out what it decides, in order.
+    pub(super) fn tell_story(&mut self, input: Option<Input<'_>>, now: Time) {
+        let Some(story) = &mut self.story else { return };
+        if let Some(input) = input {
+            story.handle(input, now);
+        }
+        self.carry_out(now);
+    }
+
+    pub(super) fn set_story_deadline(&mut self, at: Option<Time>) {
+        self.story_deadline = at;
+    }
+}
+
+/// Why a leg is cancelled after the caller's CANCEL (RFC 3326).
+pub(super) const CANCELLED: &str = "SIP;cause=487;text=\"Caller cancelled\"";
+
+/// The methods that we understand.
+pub(super) fn allow(w: &mut Writer) {
+    w.header("Allow", b"INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, NOTIFY, MESSAGE");
+}

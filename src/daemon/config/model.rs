@@ -1,0 +1,554 @@
+//! What a configuration is once it has been read: plain typed data, checked, with every default filled in.
+//!
+//! Not the file (that is [`super::load`]'s business) and not what the floors below run on (assembly turns a
+//! [`Config`] into that). Read [`Config`] first. References between sections are places in its vectors.
+//! What belongs to a person is [`Private`]; an [`E164`] prints nothing by itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::Regex;
+
+use crate::emergency::number::Numbers;
+use crate::words::{Country, E164, Private};
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node.
+    pub node: Node,
+    /// SIP listeners, at least one. The first gives [`Node::domain`] its default.
+    pub listen: Vec<Listen>,
+    /// Health, readiness and metrics.
+    pub http: Http,
+    /// Neighbours that send us their calls.
+    pub peers: Vec<Peer>,
+    /// Neighbours towards the telephone network.
+    pub trunks: Vec<Trunk>,
+    /// Callback numbers that are registered to one site's address (RULES L5).
+    pub callback_pools: Vec<CallbackPool>,
+    /// Voice routes, in the order in which they are tried (RULES P1).
+    pub voice_routes: Vec<VoiceRoute>,
+    /// What routes share.
+    pub routing: Routing,
+    /// Which numbers are emergencies, and how long a trunk may take.
+    pub emergency: Emergency,
+    /// Leases and the PSAP's call back.
+    pub callback: Callback,
+    /// Who is told by mail.
+    pub notify: Notify,
+    /// Where an agent's DND is told.
+    pub presence: Presence,
+    /// The log.
+    pub log: Log,
+    /// What agents show and may dial on ordinary calls.
+    pub outbound_profiles: Vec<OutboundProfile>,
+    /// The agents that the file names.
+    pub agents: Vec<Agent>,
+}
+
+/// `[node]`
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The node's name in logs and the ready line. Default `e911d`.
+    pub name: String,
+    /// The host in From and P-Asserted-Identity. Default: the first listener's public host, else its address if
+    /// it is bound to one, else the node's name.
+    pub domain: String,
+    /// Where leases, the outbox and the last accepted config live. Required: there is no safe guess.
+    pub state_dir: PathBuf,
+    /// Country of callers of whom nothing better is known. Default `US`.
+    pub country: Country,
+    /// Language of mails to agents without their own. Default `en`.
+    pub language: Language,
+}
+
+/// Languages of the notification templates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// `en`
+    #[default]
+    English,
+    /// `es`
+    Spanish,
+    /// `fr`
+    French,
+}
+
+/// What carries SIP between us and a neighbour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// `udp`, also where a URI does not say.
+    #[default]
+    Udp,
+    /// `tcp`
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+/// `[[listen]]`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// `udp` or `tcp`.
+    pub transport: Transport,
+    /// Where the socket is bound; port 0 takes a free one, which the ready line then names.
+    pub bind: SocketAddr,
+    /// What Via and Contact say instead of the bound address. Default: the bound address.
+    pub public: Option<HostPort>,
+}
+
+/// A host, as a name or an address (IPv6 in brackets), and perhaps a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// As it is written into a URI.
+    pub host: String,
+    /// Default: the port that is bound.
+    pub port: Option<u16>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// A loopback address. Default `127.0.0.1:8911`.
+    pub bind: SocketAddr,
+}
+
+/// A SIP URI whose host is an address, for everything that we send requests to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SipTarget {
+    /// The whole URI as configured, for a Request-URI.
+    pub uri: Private<String>,
+    /// Its user part as configured, escapes kept.
+    pub user: Option<Private<String>>,
+    /// Where it leads; port 5060 where it names none.
+    pub address: SocketAddr,
+    /// Its `transport` parameter. Default `udp`.
+    pub transport: Transport,
+}
+
+impl fmt::Debug for SipTarget {
+    /// Prints where it leads, not to whom.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SipTarget").field("transport", &self.transport).finish_non_exhaustive()
+    }
+}
+
+/// An address or addresses that a neighbour sends from; the most specific one that fits wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// This address and this port. The port counts on UDP only.
+    Endpoint(SocketAddr),
+    /// Every address whose first `bits` bits are these; a single host has them all.
+    Net {
+        /// With the host bits zero.
+        address: IpAddr,
+        /// 0 to 32, or 0 to 128.
+        bits: u8,
+    },
+}
+
+/// Which header says who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityFrom {
+    /// `p-asserted-identity` (RFC 3325)
+    PAssertedIdentity,
+    /// `from`
+    From,
+}
+
+/// `[[peer]]`: a PBX, SBC or contact centre.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Unique among peers.
+    pub name: String,
+    /// Where its inbound calls and callbacks go.
+    pub target: SipTarget,
+    /// Where its calls come from. Default: the address of `uri`.
+    pub sources: Vec<Source>,
+    /// Country of its callers, where nothing better is known.
+    pub country: Option<Country>,
+    /// The site whose callback numbers its callers prefer (RULES L5).
+    pub site: Option<String>,
+    /// Headers that name the caller, in order. Default P-Asserted-Identity, then From.
+    pub identity_from: Vec<IdentityFrom>,
+    /// Its own desk. Default: `callback.desk`.
+    pub desk: Option<SipTarget>,
+}
+
+/// How a trunk came to us (RULES, Words).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrunkPath {
+    /// `direct-routing`: the operator's own carrier; reached by voice routes.
+    DirectRouting,
+    /// `direct-offer`: numbers bought from a provider; used where no voice route matches (RULES P3).
+    DirectOffer,
+}
+
+/// What an emergency INVITE to a trunk is addressed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmergencyTarget {
+    /// `number`: `sip:911@<trunk host>;user=phone`
+    #[default]
+    Number,
+    /// `urn`: `urn:service:sos` with the trunk as next hop (RFC 5031)
+    Urn,
+}
+
+/// How a trunk wants telephone numbers written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NumberFormat {
+    /// `e164`: `+14255550100`
+    #[default]
+    E164,
+    /// `1npa`: `14255550100`
+    OneNpa,
+    /// `npa`: `4255550100`
+    Npa,
+}
+
+/// `[[trunk]]`
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// Unique among trunks; may stand in a log line.
+    pub name: String,
+    /// Direct routing or direct offer. Default `direct-routing`.
+    pub path: TrunkPath,
+    /// Where its calls go.
+    pub target: SipTarget,
+    /// Where its calls come from. Default: the address of `uri`.
+    pub sources: Vec<Source>,
+    /// Whether its Priority and Resource-Priority are believed (RULES C6). Default false.
+    pub trust_marks: bool,
+    /// Numbers to lease that are registered to no address.
+    pub callback_numbers: Vec<NumberRange>,
+    /// Shared and answered live (RULES L7). In no pool.
+    pub fallback_number: Option<E164>,
+    /// The last rung of RULES L7. In no pool.
+    pub default_number: Option<E164>,
+    /// Agents' own numbers that this trunk brings to us besides.
+    pub routes_to_us: Vec<Brought>,
+    /// The bought numbers of a direct offer (RULES P3, P4). An agent's own number may be one of them.
+    pub numbers: Vec<NumberRange>,
+    /// Number or URN. Default `number`.
+    pub emergency_target: EmergencyTarget,
+    /// Default `e164`.
+    pub number_format: NumberFormat,
+    /// Pause between OPTIONS probes; zero sends none. Default 30 s.
+    pub options: Duration,
+}
+
+/// Numbers from `first` to `last`, both included; as many digits each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NumberRange {
+    /// The lowest.
+    pub first: E164,
+    /// The highest.
+    pub last: E164,
+}
+
+impl NumberRange {
+    /// Every number of the range, ascending.
+    pub fn iter(self) -> impl Iterator<Item = E164> {
+        (self.first.digits()..=self.last.digits()).filter_map(E164::from_digits)
+    }
+
+    /// How many numbers it holds; at least one.
+    pub const fn count(self) -> u64 {
+        self.last.digits() - self.first.digits() + 1
+    }
+
+    /// Whether the number is one of them.
+    pub fn contains(self, number: E164) -> bool {
+        self.first <= number && number <= self.last
+    }
+
+    /// Whether the two have a number in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// Numbers that a trunk brings to us, besides its callback numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Brought {
+    /// Every number that begins with these digits, read as one decimal (country code first).
+    Prefix(u64),
+    /// Every number of the range.
+    Range(NumberRange),
+}
+
+impl fmt::Debug for Brought {
+    /// Prints nothing of the numbers (promise 3).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Brought(-)")
+    }
+}
+
+impl Brought {
+    /// Whether the trunk brings this number to us.
+    pub fn contains(self, number: E164) -> bool {
+        match self {
+            Self::Range(range) => range.contains(number),
+            Self::Prefix(prefix) => {
+                std::iter::successors(Some(number.digits()), |d| Some(d / 10)).take_while(|d| *d > 0).any(|d| d == prefix)
+            }
+        }
+    }
+}
+
+/// `[[callback_pool]]`: numbers registered to one site's address.
+#[derive(Clone, Debug)]
+pub struct CallbackPool {
+    /// Place in [`Config::trunks`] of the trunk that they belong to.
+    pub trunk: usize,
+    /// The site whose address they are registered to.
+    pub site: String,
+    /// The numbers.
+    pub numbers: Vec<NumberRange>,
+}
+
+/// `[[voice_route]]`
+#[derive(Clone, Debug)]
+pub struct VoiceRoute {
+    /// Unique among routes.
+    pub name: String,
+    /// Matched against the dialed user with separators removed and escapes decoded; emergencies are matched as
+    /// their canonical number (RULES P1).
+    pub pattern: Regex,
+    /// Places in [`Config::trunks`], in order, each once.
+    pub trunks: Vec<usize>,
+    /// The operator says that it is meant for emergencies (RULES P9). Default false.
+    pub emergency: bool,
+}
+
+/// How trunks are tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// `emergency`: everything is tried (RULES P6).
+    #[default]
+    Emergency,
+    /// `acs-strict`: the provider's published behaviour (RULES P5).
+    AcsStrict,
+}
+
+/// `[routing]`
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// Default `emergency`: the call goes out.
+    pub profile: Profile,
+    /// Place in [`Config::peers`] of the peer that ordinary inbound calls go to. Default: none, they get 404.
+    pub inbound: Option<usize>,
+    /// A PSAP's or relay centre's plain number, the last resort of RULES P6. Default: none.
+    pub contingency: Option<E164>,
+}
+
+/// `[emergency]`
+#[derive(Clone, Debug)]
+pub struct Emergency {
+    /// Digits that people dial for an outside line: `9` makes `9911` an emergency. Default: none.
+    pub prefixes: Vec<String>,
+    /// Dialed number to emergency number. Default: none.
+    pub masks: BTreeMap<String, String>,
+    /// Countries whose emergency numbers must be placeable (RULES P10). Default: those of the node, its peers
+    /// and its agents. Each once.
+    pub countries: Vec<Country>,
+    /// The three above, compiled.
+    pub numbers: Numbers,
+    /// No response at all for so long starts the next trunk (RULES P7). Default 1500 ms.
+    pub silence: Duration,
+    /// Nothing but 100 for so long starts the next trunk (RULES P7). Default 6 s.
+    pub trying: Duration,
+    /// All tries together, until a trunk rings (RULES P6). Default 30 s.
+    pub budget: Duration,
+    /// Whether `sips` or SRTP may fall back on emergencies. Default true: the call goes out.
+    pub may_downgrade: bool,
+}
+
+/// `[callback]`
+#[derive(Clone, Debug)]
+pub struct Callback {
+    /// How long a number leads back, from dialing (RULES L2). 60 min to 24 h. Default 60 min.
+    pub ttl: Duration,
+    /// How long it leads back at least, from the call's end (RULES L2). Default 15 min.
+    pub tail: Duration,
+    /// Whether `ttl` may be below 60 min. Default false.
+    pub allow_short_ttl: bool,
+    /// How long a number rests while others are free (RULES L6). At most, and by default, 24 h.
+    pub quarantine: Duration,
+    /// How long devices ring before the desk rings beside them (RULES C9). Default 20 s.
+    pub ring: Duration,
+    /// The place where a live person always answers. Default: none, which `check` complains of.
+    pub desk: Option<SipTarget>,
+}
+
+/// `[notify]`
+#[derive(Clone, Debug, Default)]
+pub struct Notify {
+    /// The mail server as a URL, with its password. Default: none, no mail.
+    pub smtp: Option<Private<String>>,
+    /// The From of mails; there whenever `smtp` is.
+    pub from: Option<Private<String>>,
+    /// Told of every emergency call.
+    pub site_contacts: Contacts,
+    /// Told of test calls, and of nothing else.
+    pub test_contacts: Contacts,
+}
+
+/// Recipients as `a@x; b@y`. Valid ones are served, the rest is reported (RULES A4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contacts {
+    /// Those that look like mailboxes, in order, each once.
+    pub valid: Vec<Private<String>>,
+    /// How many did not.
+    pub rejected: usize,
+}
+
+/// `[presence]`
+#[derive(Clone, Debug)]
+pub struct Presence {
+    /// Where DND is told. Default: nowhere.
+    pub kind: PresenceKind,
+    /// How long DND stays after the trunk ended the call (RULES A1). Default 120 s.
+    pub hold: Duration,
+}
+
+/// Kinds of presence systems.
+#[derive(Clone, Debug, Default)]
+pub enum PresenceKind {
+    /// `none`
+    #[default]
+    None,
+    /// `sip-publish` (RFC 3903), to this server.
+    SipPublish(SipTarget),
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Default `text`.
+    pub format: LogFormat,
+    /// Default `info`.
+    pub level: LogLevel,
+}
+
+/// Shapes of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `text`
+    #[default]
+    Text,
+    /// `json`
+    Json,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// `error`
+    Error,
+    /// `warn`
+    Warn,
+    /// `info`
+    #[default]
+    Info,
+    /// `debug`
+    Debug,
+    /// `trace`
+    Trace,
+}
+
+impl LogLevel {
+    /// The word of the config, which is also a filter directive.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// `[[outbound_profile]]`: for ordinary calls only (RULES R8).
+#[derive(Clone, Debug)]
+pub struct OutboundProfile {
+    /// Unique among profiles.
+    pub name: String,
+    /// The number shown. Default: as received.
+    pub caller_id: Option<E164>,
+    /// Whether toll numbers may be dialed. Default true.
+    pub toll: bool,
+}
+
+/// `[[agent]]`: the person who dials.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Unique among agents.
+    pub id: Private<String>,
+    /// For mails. Default: the id.
+    pub name: Private<String>,
+    /// What identifies the agent in a call: numbers, names, `user@host`. The first is the user dialed at the PBX.
+    /// Default: the id.
+    pub identity: Vec<Private<String>>,
+    /// Place in [`Config::peers`]: the identity counts from this peer only. Default: from any.
+    pub peer: Option<usize>,
+    /// Devices with a fixed address.
+    pub devices: Vec<SipTarget>,
+    /// Rung when no device and no PBX answers, before the desk (RULES C4).
+    pub alternates: Vec<SipTarget>,
+    /// The agent's own number.
+    pub number: Option<E164>,
+    /// Default: the peer's, then the node's (RULES R7).
+    pub country: Option<Country>,
+    /// Default: the peer's.
+    pub site: Option<String>,
+    /// Default: the node's.
+    pub language: Option<Language>,
+    /// Place in [`Config::outbound_profiles`].
+    pub outbound_profile: Option<usize>,
+    /// Ordinary calls at once. Default 1.
+    pub capacity: u32,
+    /// No ordinary calls; emergencies are placed all the same (RULES R8). Default false.
+    pub locked: bool,
+    /// The agent's own mailbox.
+    pub mailbox: Option<Private<String>>,
+    /// Told of this agent's emergency calls besides the site's contacts.
+    pub contacts: Contacts,
+    /// Civic address, for the notice. Default: none.
+    pub location: Option<Private<Location>>,
+}
+
+/// A civic address in plain words; which RFC 4119 and 5139 elements they become is the writer's business.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    /// House number, with its suffix.
+    pub house: Option<String>,
+    /// Street, with its direction and suffix.
+    pub street: Option<String>,
+    /// City or town.
+    pub city: Option<String>,
+    /// State, province or region.
+    pub state: Option<String>,
+    /// Postal code.
+    pub zip: Option<String>,
+    /// Country, ISO 3166-1 alpha-2. Default: the agent's.
+    pub country: Option<String>,
+    /// Building.
+    pub building: Option<String>,
+    /// Floor.
+    pub floor: Option<String>,
+    /// Room, suite or desk.
+    pub room: Option<String>,
+}

@@ -1,0 +1,449 @@
+//! From the merged tree to a [`Config`]: every key of the contract, its default and its own limits.
+//!
+//! Each section has its function. A value that is wrong is noted and replaced by its default, so that reading
+//! goes on to the next mistake; such a config is never handed out.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::Value;
+
+use super::later::{LATER_PRESENCE, LATER_TRANSPORTS, refusal};
+use super::mistake::{Notebook, suggestion};
+use super::model::*;
+use super::section::{Section, choose};
+use super::value;
+use crate::emergency::number::Numbers;
+use crate::words::{Country, Private};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Names that other sections refer to, by their place; empty where an entry has none.
+struct Names {
+    peers: Vec<String>,
+    trunks: Vec<String>,
+    profiles: Vec<String>,
+}
+
+/// Reads everything. `None` where the emergency numbers could not be compiled: then there is a note.
+pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
+    let mut root = Section::root(tree, notes);
+    let mut names_only = Section::root(tree, notes);
+    let names = Names {
+        peers: names(names_only.sections_quietly("peer")),
+        trunks: names(names_only.sections_quietly("trunk")),
+        profiles: names(names_only.sections_quietly("outbound_profile")),
+    };
+    let mut node = root.section("node");
+    let listen: Vec<_> = root.sections("listen").into_iter().map(listen).collect();
+    if !root.has("listen") {
+        root.note("listen", "is missing and required; write one [[listen]] with transport and bind");
+    }
+    let node_read = self::node(&mut node, &listen);
+    node.finish();
+    let http = http(root.section("http"));
+    let peers: Vec<_> = root.sections("peer").into_iter().map(peer).collect();
+    let trunks: Vec<_> = root.sections("trunk").into_iter().map(trunk).collect();
+    if !root.has("trunk") {
+        root.note("trunk", "is missing and required; without one no 911 call can be placed");
+    }
+    let callback_pools = root.sections("callback_pool").into_iter().map(|s| callback_pool(s, &names)).collect();
+    let voice_routes = root.sections("voice_route").into_iter().filter_map(|s| voice_route(s, &names)).collect();
+    let routing = routing(root.section("routing"), &names);
+    let outbound_profiles = root.sections("outbound_profile").into_iter().map(outbound_profile).collect();
+    let agents: Vec<_> = root.sections("agent").into_iter().map(|s| agent(s, &names)).collect();
+    let used = std::iter::once(node_read.country)
+        .chain(peers.iter().filter_map(|p: &Peer| p.country))
+        .chain(agents.iter().filter_map(|a: &Agent| a.country));
+    let emergency = emergency(root.section("emergency"), used);
+    let callback = callback(root.section("callback"));
+    let notify = notify(root.section("notify"));
+    let presence = presence(root.section("presence"));
+    let log = log(root.section("log"));
+    for later in ["media", "auth", "dns", "cluster", "tls"] {
+        root.section(later).finish();
+    }
+    root.finish();
+    Some(Config {
+        node: node_read,
+        listen,
+        http,
+        peers,
+        trunks,
+        callback_pools,
+        voice_routes,
+        routing,
+        emergency: emergency?,
+        callback,
+        notify,
+        presence,
+        log,
+        outbound_profiles,
+        agents,
+    })
+}
+
+fn names(sections: Vec<Section<'_>>) -> Vec<String> {
+    sections.into_iter().map(|mut s| s.text_quietly("name").unwrap_or_default().to_owned()).collect()
+}
+
+fn node(s: &mut Section<'_>, listen: &[Listen]) -> Node {
+    let name = s.read("name", value::name).unwrap_or_else(|| "e911d".to_owned());
+    let domain = s.read("domain", value::domain).unwrap_or_else(|| domain_of(listen, &name));
+    Node {
+        domain,
+        state_dir: s.required("state_dir", absolute_path).unwrap_or_default(),
+        country: s.read("country", value::country).unwrap_or(Country::US),
+        language: language(s).unwrap_or_default(),
+        name,
+    }
+}
+
+/// The first listener's public host, else its address if it is bound to one, else the node's name.
+fn domain_of(listen: &[Listen], name: &str) -> String {
+    match listen.first() {
+        Some(Listen { public: Some(public), .. }) => public.host.clone(),
+        Some(Listen { bind, .. }) if !bind.ip().is_unspecified() => match bind.ip() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        },
+        _ => name.to_owned(),
+    }
+}
+
+fn absolute_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err("must be an absolute path as /var/lib/e911d".to_owned()) }
+}
+
+fn language(s: &mut Section<'_>) -> Option<Language> {
+    s.choice("language", &[("en", Language::English), ("es", Language::Spanish), ("fr", Language::French)])
+}
+
+fn listen(mut s: Section<'_>) -> Listen {
+    let transport = s.required("transport", |text| {
+        if LATER_TRANSPORTS.contains(&text) {
+            return Err(refusal(text));
+        }
+        choose(text, &[("udp", Transport::Udp), ("tcp", Transport::Tcp)])
+    });
+    let listen = Listen {
+        transport: transport.unwrap_or_default(),
+        bind: s.required("bind", value::socket).unwrap_or_else(nowhere),
+        public: s.read("public", value::host_port),
+    };
+    s.finish();
+    listen
+}
+
+fn http(mut s: Section<'_>) -> Http {
+    let local = |text: &str| match value::socket(text)? {
+        address if address.ip().is_loopback() => Ok(address),
+        _ => Err(format!("{}; bind it to 127.0.0.1 or [::1]", refusal("HTTP beyond loopback"))),
+    };
+    let bind = s.read("bind", local).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8911));
+    s.finish();
+    Http { bind }
+}
+
+fn peer(mut s: Section<'_>) -> Peer {
+    let name = s.required("name", value::name).unwrap_or_default();
+    let target = s.required("uri", value::neighbour);
+    let words = [("p-asserted-identity", IdentityFrom::PAssertedIdentity), ("from", IdentityFrom::From)];
+    let identity_from = s.list("identity_from", |text| choose(text, &words));
+    if identity_from.as_ref().is_some_and(Vec::is_empty) {
+        s.note("identity_from", "must name a header; leave it out for both");
+    }
+    let peer = Peer {
+        name,
+        sources: sources(&mut s, target.as_ref()),
+        target: target.unwrap_or_else(SipTarget::nowhere),
+        country: s.read("country", value::country),
+        site: s.read("site", value::words),
+        identity_from: identity_from.unwrap_or_else(|| vec![IdentityFrom::PAssertedIdentity, IdentityFrom::From]),
+        desk: s.read("desk", value::target),
+    };
+    s.finish();
+    peer
+}
+
+fn sources(s: &mut Section<'_>, target: Option<&SipTarget>) -> Vec<Source> {
+    let sources = s.list("sources", value::source);
+    if sources.as_ref().is_some_and(Vec::is_empty) && !s.notes().has_mistake_in(&s.key("sources")) {
+        s.note("sources", "must name an address; leave it out for the one of uri");
+    }
+    sources.unwrap_or_else(|| target.into_iter().map(|t| value::host_source(t.address.ip())).collect())
+}
+
+fn trunk(mut s: Section<'_>) -> Trunk {
+    let name = s.required("name", value::name).unwrap_or_default();
+    let target = s.required("uri", value::neighbour);
+    let paths = [("direct-routing", TrunkPath::DirectRouting), ("direct-offer", TrunkPath::DirectOffer)];
+    let targets = [("number", EmergencyTarget::Number), ("urn", EmergencyTarget::Urn)];
+    let formats = [("e164", NumberFormat::E164), ("1npa", NumberFormat::OneNpa), ("npa", NumberFormat::Npa)];
+    let trunk = Trunk {
+        name,
+        path: s.choice("path", &paths).unwrap_or(TrunkPath::DirectRouting),
+        sources: sources(&mut s, target.as_ref()),
+        target: target.unwrap_or_else(SipTarget::nowhere),
+        trust_marks: s.flag("trust_marks", false),
+        callback_numbers: s.list("callback_numbers", value::range).unwrap_or_default(),
+        fallback_number: s.read("fallback_number", value::number),
+        default_number: s.read("default_number", value::number),
+        routes_to_us: s.list("routes_to_us", value::brought).unwrap_or_default(),
+        numbers: s.list("numbers", value::range).unwrap_or_default(),
+        emergency_target: s.choice("emergency_target", &targets).unwrap_or_default(),
+        number_format: s.choice("number_format", &formats).unwrap_or_default(),
+        options: duration(&mut s, "options", Duration::from_secs(30), Duration::ZERO, HOUR),
+    };
+    if !trunk.options.is_zero() && trunk.options < SECOND {
+        s.note("options", "must be 0s, or at least 1s: a probe is a courtesy");
+    }
+    s.finish();
+    trunk
+}
+
+fn callback_pool(mut s: Section<'_>, names: &Names) -> CallbackPool {
+    let numbers = s.list("numbers", value::range);
+    if numbers.as_ref().is_none_or(Vec::is_empty) && !s.notes().has_mistake_in(&s.key("numbers")) {
+        s.note("numbers", "is missing and required; write the numbers of this pool");
+    }
+    let pool = CallbackPool {
+        trunk: s.required("trunk", |text| place(text, &names.trunks, "trunk")).unwrap_or_default(),
+        site: s.required("site", value::words).unwrap_or_default(),
+        numbers: numbers.unwrap_or_default(),
+    };
+    s.finish();
+    pool
+}
+
+fn voice_route(mut s: Section<'_>, names: &Names) -> Option<VoiceRoute> {
+    let name = s.required("name", value::name).unwrap_or_default();
+    let pattern = s.required("pattern", value::pattern);
+    let trunks = s.list("trunks", |text| place(text, &names.trunks, "trunk"));
+    if trunks.as_ref().is_none_or(Vec::is_empty) && !s.notes().has_mistake_in(&s.key("trunks")) {
+        s.note("trunks", "is missing and required; name the trunks in the order in which they are tried");
+    }
+    let trunks = trunks.unwrap_or_default();
+    if trunks.iter().enumerate().any(|(i, t)| trunks.iter().take(i).any(|earlier| earlier == t)) {
+        s.note("trunks", "names a trunk twice; a trunk is tried once");
+    }
+    let emergency = s.flag("emergency", false);
+    s.finish();
+    Some(VoiceRoute { name, pattern: pattern?, trunks, emergency })
+}
+
+fn routing(mut s: Section<'_>, names: &Names) -> Routing {
+    let profiles = [("emergency", Profile::Emergency), ("acs-strict", Profile::AcsStrict)];
+    let routing = Routing {
+        profile: s.choice("profile", &profiles).unwrap_or_default(),
+        inbound: s.read("inbound", |text| place(text, &names.peers, "peer")),
+        contingency: s.read("contingency", value::number),
+    };
+    s.finish();
+    routing
+}
+
+fn emergency(mut s: Section<'_>, used: impl Iterator<Item = Country>) -> Option<Emergency> {
+    let prefixes = s.list("prefixes", |text| Ok(text.to_owned())).unwrap_or_default();
+    let pairs = s.texts("masks");
+    let masks: BTreeMap<String, String> = pairs.into_iter().map(|(dialed, number)| (dialed, number.to_owned())).collect();
+    let mut countries = s.list("countries", value::country).unwrap_or_else(|| used.collect());
+    countries.sort();
+    countries.dedup();
+    let silence = duration(&mut s, "silence", Duration::from_millis(1500), Duration::from_millis(100), Duration::from_secs(30));
+    let trying = duration(&mut s, "trying", Duration::from_secs(6), Duration::from_millis(100), Duration::from_secs(60));
+    let budget = duration(&mut s, "budget", Duration::from_secs(30), SECOND, Duration::from_secs(300));
+    if budget <= silence.min(trying) {
+        s.note("budget", "must be longer than silence and trying; else no second trunk is ever tried");
+    }
+    let may_downgrade = s.flag("may_downgrade", true);
+    let numbers = numbers(&s, &countries, &prefixes, &masks);
+    s.finish();
+    Some(Emergency { prefixes, masks, countries, numbers: numbers?, silence, trying, budget, may_downgrade })
+}
+
+/// Compiles the emergency numbers, or notes what is wrong with them.
+fn numbers(s: &Section<'_>, countries: &[Country], prefixes: &[String], masks: &BTreeMap<String, String>) -> Option<Numbers> {
+    match Numbers::new(countries, prefixes, masks) {
+        Ok(numbers) => return Some(numbers),
+        Err(_) if s.notes().has_mistake_in(&s.key("countries")) => {}
+        Err(mistakes) => {
+            for mistake in mistakes {
+                match mistake.key {
+                    "prefixes" => {
+                        let at = prefixes.iter().rposition(|p| *p == mistake.entry).unwrap_or_default();
+                        s.note(&format!("prefixes[{at}]"), mistake.why);
+                    }
+                    "masks" => s.note(&format!("masks.{}", mistake.entry), mistake.why),
+                    key if mistake.entry.is_empty() => s.note(key, mistake.why),
+                    key => s.note(key, format!("{}: {}", mistake.entry, mistake.why)),
+                }
+            }
+        }
+    }
+    None
+}
+
+fn callback(mut s: Section<'_>) -> Callback {
+    let callback = Callback {
+        ttl: duration(&mut s, "ttl", HOUR, MILLISECOND, DAY),
+        tail: duration(&mut s, "tail", Duration::from_secs(15 * 60), Duration::ZERO, DAY),
+        allow_short_ttl: s.flag("allow_short_ttl", false),
+        quarantine: duration(&mut s, "quarantine", DAY, Duration::ZERO, DAY),
+        ring: duration(&mut s, "ring", Duration::from_secs(20), SECOND, Duration::from_secs(300)),
+        desk: s.read("desk", value::target),
+    };
+    if callback.ttl < HOUR && !callback.allow_short_ttl {
+        s.note("ttl", "is below 60m, for which a PSAP may call back; lengthen it, or set allow_short_ttl = true");
+    }
+    s.finish();
+    callback
+}
+
+fn notify(mut s: Section<'_>) -> Notify {
+    let smtp = s.secret("smtp");
+    if smtp.as_ref().is_some_and(|url| !value::is_smtp_url(url.reveal())) {
+        s.note("smtp", "must be a URL as smtp://user:password@mail.example.com:587");
+    }
+    let notify = Notify {
+        from: s.read("from", value::mailbox),
+        site_contacts: s.read("site_contacts", value::contacts).unwrap_or_default(),
+        test_contacts: s.read("test_contacts", value::contacts).unwrap_or_default(),
+        smtp,
+    };
+    if notify.smtp.is_some() && !s.has("from") {
+        s.note("from", "is missing and required beside smtp; write the mailbox that mails come from");
+    }
+    s.finish();
+    notify
+}
+
+fn presence(mut s: Section<'_>) -> Presence {
+    let publishes = s.read("kind", |text| {
+        if LATER_PRESENCE.contains(&text) {
+            return Err(refusal(text));
+        }
+        choose(text, &[("none", false), ("sip-publish", true)])
+    });
+    let server = s.read("server", value::target);
+    let kind = match (publishes, server) {
+        (Some(true), Some(server)) => PresenceKind::SipPublish(server),
+        (Some(true), None) => {
+            if !s.has("server") {
+                s.note("server", "is missing and required for sip-publish");
+            }
+            PresenceKind::None
+        }
+        _ => PresenceKind::None,
+    };
+    let presence = Presence { kind, hold: duration(&mut s, "hold", Duration::from_secs(120), Duration::ZERO, DAY) };
+    s.finish();
+    presence
+}
+
+fn log(mut s: Section<'_>) -> Log {
+    let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace].map(|l| (l.as_str(), l));
+    let log = Log {
+        format: s.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]).unwrap_or_default(),
+        level: s.choice("level", &levels).unwrap_or_default(),
+    };
+    s.finish();
+    log
+}
+
+fn outbound_profile(mut s: Section<'_>) -> OutboundProfile {
+    let profile = OutboundProfile {
+        name: s.required("name", value::name).unwrap_or_default(),
+        caller_id: s.read("caller_id", value::number),
+        toll: s.flag("toll", true),
+    };
+    s.finish();
+    profile
+}
+
+fn agent(mut s: Section<'_>, names: &Names) -> Agent {
+    let private = |text: &str| value::words(text).map(Private::new);
+    let id = s.required("id", |text| value::name(text).map(Private::new)).unwrap_or_default();
+    let name = s.read("name", private).unwrap_or_else(|| id.clone());
+    let identity = s.list("identity", private).unwrap_or_default();
+    let agent = Agent {
+        name,
+        identity: if identity.is_empty() { vec![id.clone()] } else { identity },
+        id,
+        peer: s.read("peer", |text| place(text, &names.peers, "peer")),
+        devices: s.list("devices", value::target).unwrap_or_default(),
+        alternates: s.list("alternates", value::target).unwrap_or_default(),
+        number: s.read("number", value::number),
+        country: s.read("country", value::country),
+        site: s.read("site", value::words),
+        language: language(&mut s),
+        outbound_profile: s.read("outbound_profile", |text| place(text, &names.profiles, "outbound_profile")),
+        capacity: s.number("capacity", 1, 0..=1000),
+        locked: s.flag("locked", false),
+        mailbox: s.read("mailbox", value::mailbox),
+        contacts: s.read("contacts", value::contacts).unwrap_or_default(),
+        location: s.has("location").then(|| Private::new(location(s.section("location")))),
+    };
+    s.section("location");
+    s.finish();
+    agent
+}
+
+fn location(mut s: Section<'_>) -> Location {
+    let mut field = |key: &str| s.read(key, value::words);
+    let location = Location {
+        house: field("house"),
+        street: field("street"),
+        city: field("city"),
+        state: field("state"),
+        zip: field("zip"),
+        country: field("country"),
+        building: field("building"),
+        floor: field("floor"),
+        room: field("room"),
+    };
+    s.finish();
+    location
+}
+
+/// The place of a name among others. One that could not be read may be the one that is meant.
+fn place(text: &str, names: &[String], what: &str) -> Result<usize, String> {
+    let found = names.iter().position(|n| n == text).or_else(|| names.iter().position(String::is_empty));
+    found.ok_or_else(|| format!("there is no [[{what}]] of that name{}", suggestion(text, names.iter().map(String::as_str))))
+}
+
+fn duration(s: &mut Section<'_>, key: &str, default: Duration, least: Duration, most: Duration) -> Duration {
+    let within = |text: &str| match value::duration(text)? {
+        d if d < least => Err(format!("must be at least {}", written(least))),
+        d if d > most => Err(format!("must be at most {}", written(most))),
+        d => Ok(d),
+    };
+    s.read(key, within).unwrap_or(default)
+}
+
+/// A duration as the config writes it.
+fn written(d: Duration) -> String {
+    match d.as_millis() {
+        ms if ms > 0 && ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        ms if ms > 0 && ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        ms => format!("{ms}ms"),
+    }
+}
+
+const fn nowhere() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)
+}
+
+impl SipTarget {
+    /// Stands in for a URI that could not be read.
+    fn nowhere() -> Self {
+        Self { uri: Private::default(), user: None, address: nowhere(), transport: Transport::default() }
+    }
+}

@@ -1,0 +1,434 @@
+//! One value each: durations, addresses, numbers, sources, URIs. Text in, a value or what is wrong out.
+//!
+//! The messages tell what to write and repeat nothing of what stood there: it may be a number or an address.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::model::{Brought, Contacts, HostPort, NumberRange, SipTarget, Source, Transport};
+use crate::words::{Country, E164, Private};
+
+/// More numbers in one range are a slip of the pen: the North American plan gives out blocks of 10,000.
+const RANGE_MAX: u64 = 1_000_000;
+
+/// Whatever is not empty and has no control characters.
+pub(super) fn words(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err("must not be empty, nor hold control characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A name that may stand in a log line, a metric and a variable: letters, digits, `-`, `_`, `.`.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        return Err("must be 1 to 64 letters, digits, '-', '_' or '.'".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// `1500ms`, `90s`, `60m`, `24h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "must be a duration as 1500ms, 90s, 60m or 24h".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// ISO 3166-1 alpha-2.
+pub(super) fn country(text: &str) -> Result<Country, String> {
+    Country::parse(text).ok_or_else(|| "must be a country as US, two capital letters of ISO 3166".to_owned())
+}
+
+/// `+14255550100`
+pub(super) fn number(text: &str) -> Result<E164, String> {
+    E164::parse(text).ok_or_else(|| "must be a number as +14255550100: '+' and 7 to 15 digits".to_owned())
+}
+
+/// `+14255550100-+14255550149`, or a single number.
+pub(super) fn range(text: &str) -> Result<NumberRange, String> {
+    let Some((first, last)) = text.split_once('-') else {
+        return number(text).map(|n| NumberRange { first: n, last: n });
+    };
+    let (Some(first), Some(last)) = (E164::parse(first.trim()), E164::parse(last.trim())) else {
+        return Err("must be a range as +14255550100-+14255550149: both ends with '+' and 7 to 15 digits".to_owned());
+    };
+    if first > last || first.digits().ilog10() != last.digits().ilog10() {
+        return Err("the range must go upwards, between numbers of the same length".to_owned());
+    }
+    let range = NumberRange { first, last };
+    if range.count() > RANGE_MAX {
+        return Err(format!("the range holds more than {RANGE_MAX} numbers"));
+    }
+    Ok(range)
+}
+
+/// A prefix `+1425`, or a range.
+pub(super) fn brought(text: &str) -> Result<Brought, String> {
+    if text.contains('-') {
+        return range(text).map(Brought::Range);
+    }
+    let digits = text
+        .strip_prefix('+')
+        .filter(|d| (1..=15).contains(&d.len()) && d.bytes().all(|b| b.is_ascii_digit()) && !d.starts_with('0'));
+    let prefix = digits.and_then(|d| d.parse().ok());
+    prefix.map(Brought::Prefix).ok_or_else(|| "must be a prefix as +1425555, or a range as +14255550100-+14255550149".to_owned())
+}
+
+/// A pattern of a voice route.
+pub(super) fn pattern(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|e| {
+        let last = e.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        format!("is not a regular expression: {last}")
+    })
+}
+
+/// `host:port` with a literal host, IPv6 in brackets.
+pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address and a port as 0.0.0.0:5060 or [::]:5060".to_owned())
+}
+
+/// `host` or `host:port`; the host a name or an address, IPv6 in brackets.
+pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
+    let wrong = || "must be a host as sip.example.com:5060, 192.0.2.1 or [2001:db8::1]:5060".to_owned();
+    let (host, port) = split_port(text).ok_or_else(wrong)?;
+    if literal(host).is_none() && !is_name(host) {
+        return Err(wrong());
+    }
+    Ok(HostPort { host: host.to_owned(), port })
+}
+
+/// A host for From: a name or an address, without a port.
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    match host_port(text) {
+        Ok(HostPort { host, port: None }) => Ok(host),
+        _ => Err("must be a host as gw1.example.com, without a port".to_owned()),
+    }
+}
+
+/// A host, a CIDR, or `host:port`.
+pub(super) fn source(text: &str) -> Result<Source, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(host_source(address));
+    }
+    if let Some((address, bits)) = text.split_once('/') {
+        return net(address, bits);
+    }
+    match split_port(text) {
+        Some((host, port)) => match (literal(host), port) {
+            (Some(address), Some(port)) => Ok(Source::Endpoint(SocketAddr::new(address, port))),
+            (Some(address), None) => Ok(host_source(address)),
+            (None, _) if is_name(host) => {
+                Err("is a certificate's name: those need TLS, which is not in this version; write an address".to_owned())
+            }
+            (None, _) => Err(SOURCE.to_owned()),
+        },
+        None => Err(SOURCE.to_owned()),
+    }
+}
+
+/// Every packet of this host.
+pub(super) const fn host_source(address: IpAddr) -> Source {
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    Source::Net { address, bits }
+}
+
+/// `sip:user@10.0.0.5:5060;transport=tcp`
+pub(super) fn target(text: &str) -> Result<SipTarget, String> {
+    let rest = match text.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sip") => rest,
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("sips") => {
+            return Err("sips needs TLS, which is not in this version; write sip:".to_owned());
+        }
+        _ => return Err(TARGET.to_owned()),
+    };
+    if !text.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"?".contains(&b)) {
+        return Err(TARGET.to_owned());
+    }
+    let (user, rest) = match rest.split_once('@') {
+        Some((user, rest)) => (Some(user), rest),
+        None => (None, rest),
+    };
+    if user.is_some_and(|u| u.is_empty() || u.contains(':')) {
+        return Err("must have a user before its '@', and no password".to_owned());
+    }
+    let (place, params) = rest.split_once(';').unwrap_or((rest, ""));
+    let (host, port) = split_port(place).ok_or(TARGET)?;
+    let address = match literal(host) {
+        Some(address) => SocketAddr::new(address, port.unwrap_or(5060)),
+        None if is_name(host) => {
+            return Err("names a host: looking up names is not in this version; write its address".to_owned());
+        }
+        None => return Err(TARGET.to_owned()),
+    };
+    if address.ip().is_unspecified() || address.port() == 0 {
+        return Err("leads to no one: the address or the port is zero".to_owned());
+    }
+    let user = user.map(|u| Private::new(u.to_owned()));
+    Ok(SipTarget { uri: Private::new(text.to_owned()), user, address, transport: transport_of(params)? })
+}
+
+/// A neighbour: a target without a user.
+pub(super) fn neighbour(text: &str) -> Result<SipTarget, String> {
+    match target(text)? {
+        SipTarget { user: Some(_), .. } => Err("a neighbour is a host, without a user; write sip:10.0.0.5:5060".to_owned()),
+        found => Ok(found),
+    }
+}
+
+/// `a@x; b@y`: never wrong as a whole.
+pub(super) fn contacts(text: &str) -> Result<Contacts, String> {
+    let mut found = Contacts::default();
+    for part in text.split([';', ',']).map(str::trim).filter(|p| !p.is_empty()) {
+        match mailbox(part) {
+            Ok(valid) if found.valid.contains(&valid) => {}
+            Ok(valid) => found.valid.push(valid),
+            Err(_) => found.rejected += 1,
+        }
+    }
+    Ok(found)
+}
+
+/// `a@example.com` or `Name <a@example.com>`
+pub(super) fn mailbox(text: &str) -> Result<Private<String>, String> {
+    let address = match text.strip_suffix('>') {
+        Some(inner) => inner.rsplit_once('<').map_or("", |(_, a)| a),
+        None => text,
+    };
+    let fits = |c: char| !c.is_whitespace() && !c.is_control() && !"<>,;:\"()[]\\@".contains(c);
+    let is_valid = address.rsplit_once('@').is_some_and(|(local, host)| {
+        !local.is_empty()
+            && local.chars().all(fits)
+            && host.chars().all(fits)
+            && is_name(host)
+            && !text.chars().any(char::is_control)
+    });
+    if is_valid { Ok(Private::new(text.to_owned())) } else { Err("must be a mailbox as security@example.com".to_owned()) }
+}
+
+/// `smtp://` or `smtps://` with a host.
+pub(super) fn is_smtp_url(text: &str) -> bool {
+    let rest = text.strip_prefix("smtp://").or_else(|| text.strip_prefix("smtps://")).unwrap_or_default();
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let place = authority.rsplit_once('@').map_or(authority, |(_, p)| p);
+    split_port(place).is_some_and(|(host, _)| literal(host).is_some() || is_name(host))
+}
+
+const SOURCE: &str = "must be an address as 10.0.0.5, a network as 10.0.1.0/24, or 10.0.0.5:5060; IPv6 with a port in brackets";
+const TARGET: &str = "must be a URI as sip:10.0.0.5:5060;transport=tcp, IPv6 in brackets";
+
+fn net(address: &str, bits: &str) -> Result<Source, String> {
+    let address: IpAddr = address.trim_matches(['[', ']']).parse().map_err(|_| SOURCE.to_owned())?;
+    let width: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.parse().ok().filter(|b| *b <= width).ok_or_else(|| format!("the network's length must be 0 to {width}"))?;
+    let masked = masked(address, bits);
+    if masked != address {
+        return Err("the network has bits set behind its length; write its first address".to_owned());
+    }
+    Ok(Source::Net { address, bits })
+}
+
+/// The address with all but its first `bits` bits zero.
+pub(super) fn masked(address: IpAddr, bits: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(a) => {
+            let shift = 32 - u32::from(bits.min(32));
+            IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() & u32::MAX.checked_shl(shift).unwrap_or(0)))
+        }
+        IpAddr::V6(a) => {
+            let shift = 128 - u32::from(bits.min(128));
+            IpAddr::V6(Ipv6Addr::from_bits(a.to_bits() & u128::MAX.checked_shl(shift).unwrap_or(0)))
+        }
+    }
+}
+
+fn transport_of(params: &str) -> Result<Transport, String> {
+    let mut transport = Transport::Udp;
+    for param in params.split(';').filter(|p| !p.is_empty()) {
+        let (name, value) = param.split_once('=').unwrap_or((param, ""));
+        if !name.eq_ignore_ascii_case("transport") {
+            continue;
+        }
+        transport = match value.to_ascii_lowercase().as_str() {
+            "udp" => Transport::Udp,
+            "tcp" => Transport::Tcp,
+            "tls" | "ws" | "wss" => return Err("transport tls, ws and wss are not in this version; write udp or tcp".to_owned()),
+            _ => return Err("the transport must be udp or tcp".to_owned()),
+        };
+    }
+    Ok(transport)
+}
+
+/// Splits `host`, `host:port`, `[v6]`, `[v6]:port`; brackets stay with the host.
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let end = match text.strip_prefix('[') {
+        Some(rest) => rest.find(']')? + 2,
+        None => text.find(':').unwrap_or(text.len()),
+    };
+    let (host, rest) = (text.get(..end)?, text.get(end..)?);
+    match rest.strip_prefix(':') {
+        Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => Some((host, Some(port.parse().ok()?))),
+        None if rest.is_empty() && !host.is_empty() => Some((host, None)),
+        _ => None,
+    }
+}
+
+fn literal(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[') {
+        Some(v6) => v6.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
+        None => host.parse().ok().map(IpAddr::V4),
+    }
+}
+
+/// A host name (RFC 1123): labels of letters, digits and hyphens, the last of them not a number.
+fn is_name(host: &str) -> bool {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.len() <= 63
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    host.len() <= 253 && host.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        for (text, millis) in [("1500ms", 1500), ("90s", 90_000), ("60m", 3_600_000), ("24h", 86_400_000), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "90", "s", "1.5s", "-1s", "90 s", "1d", "99999999999999999999h", "18446744073709551615h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_range_goes_upwards_between_numbers_of_one_length() {
+        let r = range("+14255550100-+14255550149").expect("a range");
+        assert_eq!((r.count(), r.iter().count()), (50, 50));
+        assert!(r.contains(r.first) && r.contains(r.last) && r.overlaps(range("+14255550149").expect("a number")));
+        assert!(!r.overlaps(range("+14255550150-+14255550159").expect("a range")));
+        for bad in [
+            "",
+            "+1425",
+            "+14255550149-+14255550100",
+            "+14255550100-14255550149",
+            "+9999999-+10000000",
+            "+10000000000-+19999999999",
+            "911",
+        ] {
+            assert!(range(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_brings_the_numbers_that_begin_with_it() {
+        let n = |t| E164::parse(t).expect("a number");
+        let b = brought("+1425555").expect("a prefix");
+        assert!(b.contains(n("+14255550100")) && !b.contains(n("+14265550100")) && !b.contains(n("+1425554")));
+        assert!(brought("+14255550100-+14255550149").expect("a range").contains(n("+14255550120")));
+        for bad in ["", "+", "1425", "+0425", "+1425x", "+1234567890123456"] {
+            assert!(brought(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_a_host_a_network_or_an_endpoint() {
+        for good in ["10.0.0.5", "::1", "[::1]", "10.0.1.0/24", "0.0.0.0/0", "fd00::/8", "10.0.0.5:5060", "[::1]:5060"] {
+            assert!(source(good).is_ok(), "{good}");
+        }
+        assert_eq!(source("10.0.0.5"), source("10.0.0.5/32"));
+        for bad in [
+            "",
+            "10.0.1.1/24",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.300",
+            "10.0.0.5:99999",
+            "pbx.example.com",
+            "[::1",
+            "10.0.0.5:",
+            "10.0.0.5/",
+        ] {
+            assert!(source(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_target_leads_to_an_address() {
+        let t = target("sip:security@10.0.0.5:5070;transport=TCP;x").expect("a target");
+        assert_eq!((t.address.to_string().as_str(), t.transport), ("10.0.0.5:5070", Transport::Tcp));
+        assert_eq!(t.user.map(Private::into_revealed).as_deref(), Some("security"));
+        assert_eq!(neighbour("sip:[2001:db8::1]").map(|t| t.address.to_string()), Ok("[2001:db8::1]:5060".to_owned()));
+        for bad in [
+            "",
+            "10.0.0.5",
+            "sip:",
+            "sip:@10.0.0.5",
+            "sip:a:b@10.0.0.5",
+            "sip:2001:db8::1",
+            "sip:10.0.0.5:0",
+            "sip:10.0.0.5:99999",
+            "sip:0.0.0.0",
+            "tel:911",
+            "sip:10.0.0.5;transport=sctp",
+            "sip:10.0.0.5?x=y",
+            "sip:1 0.0.0.5",
+            "<sip:10.0.0.5>",
+        ] {
+            assert!(target(bad).is_err(), "{bad}");
+        }
+        for later in ["sips:10.0.0.5", "sip:pbx.example.com", "sip:10.0.0.5;transport=tls"] {
+            assert!(target(later).is_err_and(|e| e.contains("not in this version")), "{later}");
+        }
+        assert!(neighbour("sip:a@10.0.0.5").is_err());
+    }
+
+    #[test]
+    fn a4_valid_contacts_are_kept_and_the_rest_is_counted() {
+        let c = contacts("a@x;;bad ;b@y; a@x;Front Desk <c@z.example>").expect("contacts");
+        let valid: Vec<_> = c.valid.iter().map(|v| v.reveal().as_str()).collect();
+        assert_eq!((valid, c.rejected), (vec!["a@x", "b@y", "Front Desk <c@z.example>"], 1));
+    }
+
+    #[test]
+    fn a_mail_server_is_a_url() {
+        for good in [
+            "smtp://mail.example.com",
+            "smtp://user:pa@ss@mail.example.com:587",
+            "smtps://127.0.0.1:465/",
+            "smtp://[::1]:25?tls=required",
+        ] {
+            assert!(is_smtp_url(good), "{good}");
+        }
+        for bad in ["", "mail.example.com", "http://mail.example.com", "smtp://", "smtp://user:p@"] {
+            assert!(!is_smtp_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        assert_eq!(host_port("sip.example.com:5060").map(|h| h.port), Ok(Some(5060)));
+        assert_eq!(host_port("[::1]").map(|h| h.host), Ok("[::1]".to_owned()));
+        for bad in ["", "a b", "::1", "-a.example", "10.0.0.300", "x:99999"] {
+            assert!(host_port(bad).is_err(), "{bad}");
+        }
+        assert!(domain("gw1.example.com").is_ok() && domain("gw1:5060").is_err());
+        assert!(socket("[::]:5060").is_ok() && socket("::5060").is_err() && socket("10.0.0.5").is_err());
+    }
+}

@@ -1,0 +1,459 @@
+//! The story: an emergency call goes out, and the call back comes home.
+//!
+//! [`Gateway::handle`] takes one fact, [`Gateway::poll`] gives the decisions that follow from it, in order, and then
+//! when to call again. `Gateway::invite` is the function to read first: it is the requirement, step by step. The
+//! gateway owns its calls and runs on one thread; it sends nothing, writes nothing and waits for nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::call::{self, CallEvent, EmergencyCall, Facts, World};
+use super::callback::{self, Situation};
+use super::caller::{self, Caller, Directory, number_in, peer_of};
+use super::facts::{CallEffect, CallId, Called, CallerEvidence, Input, Invite, Origin, Output, Side, TrunkId};
+use super::lane::Lane;
+use super::lease::{Found, Leases, RecordId, View};
+use super::notice::{About, Notice};
+use super::number::Dialed;
+use super::outputs::Outputs;
+use super::path::{self, Health, Question};
+use super::presence::{EndedBy, Presence};
+use super::privacy::{Outcome, Tier};
+use super::ringing::{self, CallbackCall};
+use super::site::Site;
+use crate::pool::{Pool, PoolError, ShelfId};
+use crate::words::{E164, Private, Time};
+
+/// Leases that end in one step at most; the rest follows in the next, so that no call waits for them.
+const EXPIRIES_AT_ONCE: usize = 64;
+
+/// The emergency calls, callbacks and leases of a node.
+#[derive(Debug)]
+pub struct Gateway {
+    site: Arc<Site>,
+    pool: Arc<Pool>,
+    lane: Arc<Lane>,
+    directory: Directory,
+    /// Some agent's country is not the one that her neighbours' calls are taken to come from.
+    agents_abroad: bool,
+    leases: Leases,
+    health: Health,
+    presence: Presence,
+    calls: BTreeMap<CallId, Running>,
+    timers: BTreeSet<(Time, CallId)>,
+    out: Outputs,
+}
+
+#[derive(Debug)]
+struct Running {
+    since: Time,
+    timer: Option<Time>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Emergency(EmergencyCall),
+    Callback(CallbackCall),
+}
+
+/// A running call as operators see it: nobody's number is in it.
+#[derive(Clone, Copy, Debug)]
+pub struct CallView {
+    /// The bridge's name for it.
+    pub call: CallId,
+    /// `emergency` or `callback`.
+    pub kind: &'static str,
+    /// `placing`, `ringing` or `talking`.
+    pub state: &'static str,
+    /// The trunk that has the call.
+    pub trunk: Option<TrunkId>,
+    /// When its INVITE came.
+    pub since: Time,
+}
+
+/// How many numbers of a trunk are leased, for gauges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shelved {
+    /// The trunk.
+    pub trunk: TrunkId,
+    /// Leased now.
+    pub leased: u32,
+    /// Not leased, in quarantine or not.
+    pub free: u32,
+}
+
+/// A callback, as far as it is known before anybody rings.
+struct ToHolder {
+    number: E164,
+    found: Found,
+    trusted: bool,
+}
+
+impl Gateway {
+    /// A gateway without calls and leases. It fails only where the config gives one number twice.
+    pub fn new(site: Arc<Site>) -> Result<Self, PoolError> {
+        let pool = Arc::new(pool_of(&site)?);
+        Ok(Self {
+            lane: Arc::new(Lane::new(Arc::clone(&site), Arc::clone(&pool), std::iter::empty())),
+            directory: Directory::new(&site),
+            agents_abroad: agents_abroad(&site),
+            site,
+            pool,
+            leases: Leases::default(),
+            health: Health::default(),
+            presence: Presence::default(),
+            calls: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            out: Outputs::default(),
+        })
+    }
+
+    /// Takes in one fact.
+    pub fn handle(&mut self, input: Input<'_>, now: Time) {
+        match input {
+            Input::Invite(invite) => self.invite(&invite, now),
+            Input::Committed { call } => self.event(call, CallEvent::Committed, now),
+            Input::Leg { call, leg, event } => self.event(call, CallEvent::Leg(leg, event), now),
+            Input::Abandoned { call } => self.event(call, CallEvent::Abandoned, now),
+            Input::Ended { call, by } => self.event(call, CallEvent::Ended(by), now),
+            Input::Health { trunk, up } => self.health(trunk, up),
+            Input::Tick => {}
+        }
+        self.due(now);
+    }
+
+    /// The next decision; after the last one, [`Output::Timeout`] with the time of the next [`Input::Tick`].
+    pub fn poll(&mut self) -> Output {
+        self.out.pop().unwrap_or_else(|| Output::Timeout(self.next_due()))
+    }
+
+    /// An INVITE outside any dialog: the requirement, step by step.
+    fn invite(&mut self, invite: &Invite<'_>, now: Time) {
+        // From a trunk, to somebody who dialed an emergency number: that comes before everything else (RULES R3).
+        if let Some(holder) = self.callback_holder(invite, now) {
+            return self.call_back(invite, holder, now);
+        }
+        // Is it an emergency at all?
+        let Some(dialed) = self.recognise(invite) else {
+            return self.out.call(CallEffect::Ordinary { call: invite.call });
+        };
+        // Our own call, coming back to us (RULES P12).
+        if self.is_our_own(&invite.caller) {
+            return self.out.call(our_own_call(invite.call));
+        }
+        // Who calls, and over which trunks does the call go?
+        let caller = self.directory.identify(&self.site, invite.origin, &invite.caller);
+        let came_over = trunk_alone(invite.origin);
+        let question = Question { dialed: &dialed, caller: &caller, came_over, call: invite.call };
+        let decision = path::decide(&self.site, &self.health, &question);
+        // Hold a lease for her: the same as before if she has one.
+        let (record, looping) = self.leases.dial(&self.site, &caller, dialed.service.is_test(), now);
+        self.leases.note(record, dialed.canonical, decision.path.word());
+        // Place the call: the trunk's callback number is leased, its record made durable, the INVITE sent.
+        let about = about(&caller, &dialed, &decision, now);
+        let facts = Facts::new(invite.call, about, dialed, record, invite.body);
+        let mut call = EmergencyCall::begin(facts, &decision.attempts, &mut self.world(now));
+        // Then, and only then: presence and panel, the contacts, the log. Until the INVITE has left, the call keeps these.
+        self.then_presence(&mut call);
+        self.then_notice(&mut call);
+        self.then_alarm_loop(&mut call, looping);
+        self.keep(invite.call, Kind::Emergency(call), now, now);
+    }
+
+    /// A callback: ring the holder past everything, then, and only then, tell the others.
+    fn call_back(&mut self, invite: &Invite<'_>, to: ToHolder, now: Time) {
+        let ToHolder { number, found, trusted } = to;
+        let tier = callback::tier(trusted, invite.marks, !found.late && !found.records.is_empty());
+        let crowded = tier == Tier::T1 && found.records.first().is_some_and(|id| self.leases.plain_callback_began(*id, number, now));
+        let records: Vec<_> = found.records.iter().filter_map(|id| self.leases.get(*id)).collect();
+        let situation = Situation {
+            tier: Some(tier),
+            crowded,
+            shared: found.shared,
+            newest_first: found.newest_first,
+            desk_at_once: found.desk_at_once,
+            on_emergency_call: records.iter().any(|r| r.calls_up() > 0),
+        };
+        let holders: Vec<&Caller> = records.iter().map(|r| &r.caller).collect();
+        let plan = callback::plan(&self.site, &holders, &situation);
+        let notices: Vec<_> = records.iter().map(|r| Notice::called_back(&self.site, &r.about(), number, Outcome::CalledBack)).collect();
+        let called = ringing::Called { call: invite.call, number, records: found.records.clone(), tier };
+        let call = CallbackCall::begin(called, plan, &mut self.out, now);
+        for id in found.records {
+            self.leases.leg_up(id);
+            let began = self.agent_id(id).and_then(|agent| self.presence.began(&agent));
+            began.into_iter().for_each(|side| self.out.side(side));
+        }
+        notices.into_iter().for_each(|notice| self.out.side(Side::Notice(notice)));
+        self.out.log(if found.late { "callback, late" } else { "callback" }, invite.call, trunk_of(invite.origin));
+        self.keep(invite.call, Kind::Callback(call), now, now);
+    }
+
+    /// Whom the called number leads to: leased, or late, or in the pool and marked (RULES C5, C8, L10).
+    fn callback_holder(&self, invite: &Invite<'_>, now: Time) -> Option<ToHolder> {
+        let trunk = trunk_of(invite.origin)?;
+        if let Origin::Both(peer, _) = invite.origin
+            && (self.directory.knows_any(peer, &invite.caller) || self.is_our_own(&invite.caller))
+        {
+            return None;
+        }
+        let uris = std::iter::once(invite.called.request_uri).chain(invite.called.others.iter().copied());
+        let mut numbers = uris.filter_map(number_in);
+        let (number, found) = numbers.find_map(|n| self.leases.find(&self.pool, n, now).map(|f| (n, f)))?;
+        let trusted = self.site.trunk(trunk).is_some_and(|t| t.trust_marks);
+        let marked = callback::tier(trusted, invite.marks, false) > Tier::T0;
+        (marked || !found.records.is_empty()).then_some(ToHolder { number, found, trusted })
+    }
+
+    /// Recognised by the country's number plan (RULES R1, R7): the agent's, where agents have their own.
+    fn recognise(&self, invite: &Invite<'_>) -> Option<Dialed> {
+        if invite.origin == Origin::Stranger {
+            return None;
+        }
+        let caller = self.agents_abroad.then(|| self.directory.identify(&self.site, invite.origin, &invite.caller));
+        let agent = caller.as_ref().and_then(Caller::agent).map(AsRef::as_ref);
+        let country = caller::country(&self.site, agent, peer_of(invite.origin));
+        self.site.numbers.recognise(invite.called.request_uri, country)
+    }
+
+    /// Whether From or a P-Asserted-Identity is one of our callback numbers.
+    fn is_our_own(&self, evidence: &CallerEvidence<'_>) -> bool {
+        let uris = evidence.asserted.iter().copied().chain([evidence.from]);
+        uris.filter_map(number_in).any(|n| self.pool.lookup(n).is_some())
+    }
+
+    fn then_presence(&mut self, call: &mut EmergencyCall) {
+        let facts = call.facts_mut();
+        if facts.about.test {
+            return;
+        }
+        let agent = facts.about.caller.agent().map(|a| a.id.clone());
+        if let Some(side) = agent.and_then(|agent| self.presence.began(&agent)) {
+            facts.then(side, &mut self.out);
+        }
+    }
+
+    fn then_notice(&mut self, call: &mut EmergencyCall) {
+        let facts = call.facts_mut();
+        let shown = self.leases.latest_number(facts.record);
+        facts.then(Side::Notice(Notice::made(&self.site, &facts.about, shown)), &mut self.out);
+        facts.then(Side::Log { event: "emergency call placed", call: facts.call, trunk: None }, &mut self.out);
+    }
+
+    fn then_alarm_loop(&mut self, call: &mut EmergencyCall, looping: bool) {
+        if let Some(side) = self.out.alarm_news("loop", looping) {
+            call.facts_mut().then(side, &mut self.out);
+        }
+    }
+
+    /// Something happened to a running call; to one that is over it makes no difference.
+    fn event(&mut self, id: CallId, event: CallEvent, now: Time) {
+        let Some(running) = self.calls.remove(&id) else {
+            return call::give_up_late(id, event, &mut self.out);
+        };
+        if let Some(at) = running.timer {
+            self.timers.remove(&(at, id));
+        }
+        let kind = match running.kind {
+            Kind::Emergency(call) => Kind::Emergency(call.handle(event, &mut self.world(now))),
+            Kind::Callback(call) => Kind::Callback(call.handle(event, &mut self.out, now)),
+        };
+        self.keep(id, kind, running.since, now);
+    }
+
+    /// Keeps a call until its next event, or settles it if it has ended.
+    fn keep(&mut self, id: CallId, kind: Kind, since: Time, now: Time) {
+        let timer = match &kind {
+            Kind::Emergency(EmergencyCall::Ended(ended)) => return self.settle(ended, now),
+            Kind::Callback(CallbackCall::Ended(ended)) => return self.settle_callback(ended, now),
+            Kind::Emergency(call) => call.deadline(&self.site, now),
+            Kind::Callback(call) => call.deadline(),
+        };
+        if let Some(at) = timer {
+            self.timers.insert((at, id));
+        }
+        self.calls.insert(id, Running { since, timer, kind });
+    }
+
+    /// An emergency call is over: its lease runs on, presence comes back, the contacts are told.
+    fn settle(&mut self, ended: &call::Ended, now: Time) {
+        let (facts, word) = (&ended.facts, ended.outcome.word());
+        self.leases.leg_down(&self.site, facts.record, now);
+        if !facts.about.test {
+            self.end_presence(facts.about.caller.agent().map(|a| a.id.clone()), ended.by, now);
+            self.out.side(Side::Counted { path: facts.about.path, trunk: ended.trunk, outcome: word });
+        }
+        self.out.side(Side::Notice(Notice::over(&self.site, &facts.about, facts.shown, ended.outcome, now)));
+        self.out.log(word, facts.call, ended.trunk);
+    }
+
+    fn settle_callback(&mut self, ended: &ringing::Ended, now: Time) {
+        let called = &ended.called;
+        if let (Tier::T1, Some(first)) = (called.tier, called.records.first()) {
+            self.leases.plain_callback_ended(*first, called.number);
+        }
+        for &id in &called.records {
+            if ended.outcome == Outcome::NotConnected
+                && let Some(record) = self.leases.get(id)
+            {
+                let notice = Notice::called_back(&self.site, &record.about(), called.number, Outcome::NotConnected);
+                self.out.side(Side::Notice(notice));
+            }
+            self.leases.leg_down(&self.site, id, now);
+            self.end_presence(self.agent_id(id), ended.by, now);
+        }
+        self.out.side(Side::CallbackCounted { tier: called.tier.word(), outcome: ended.outcome.word() });
+        self.out.log(ended.outcome.word(), called.call, None);
+    }
+
+    fn end_presence(&mut self, agent: Option<Private<String>>, by: EndedBy, now: Time) {
+        let restored = agent.and_then(|agent| self.presence.ended(&agent, by, self.site.presence_hold, now));
+        restored.into_iter().for_each(|side| self.out.side(side));
+    }
+
+    fn health(&mut self, trunk: TrunkId, up: bool) {
+        if self.health.set(trunk, up) {
+            self.out.alarm("trunk_down", !self.health.all_up());
+            self.out.alarm("no_trunk", self.site.trunk_ids().all(|(id, _)| !self.health.is_up(id)));
+        }
+    }
+
+    /// Whatever time asks for: calls first.
+    fn due(&mut self, now: Time) {
+        while let Some(&(at, id)) = self.timers.first()
+            && at <= now
+        {
+            self.event(id, CallEvent::Tick, now);
+            if self.timers.contains(&(at, id)) {
+                // A timer that asks for the same moment again would never let go.
+                break;
+            }
+        }
+        while let Some(side) = self.presence.restore(now) {
+            self.out.side(side);
+        }
+        self.leases.expire(&self.site, &self.pool, now, EXPIRIES_AT_ONCE);
+    }
+
+    fn next_due(&self) -> Option<Time> {
+        let calls = self.timers.first().map(|(at, _)| *at);
+        [calls, self.presence.next_due(), self.leases.next_due()].into_iter().flatten().min()
+    }
+
+    fn agent_id(&self, id: RecordId) -> Option<Private<String>> {
+        self.leases.get(id)?.caller.agent().map(|a| a.id.clone())
+    }
+
+    fn world(&mut self, now: Time) -> World<'_> {
+        World { site: &self.site, pool: &self.pool, leases: &mut self.leases, out: &mut self.out, now }
+    }
+}
+
+/// What others ask.
+impl Gateway {
+    /// The numbers.
+    pub fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.pool)
+    }
+
+    /// The configuration.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Whether the story must see an INVITE: see [`Lane`].
+    pub fn concerns(&self, origin: Origin, called: &Called<'_>) -> bool {
+        self.lane.concerns(origin, called)
+    }
+
+    /// The same question for other threads; a reload brings a new one.
+    pub fn lane(&self) -> Arc<Lane> {
+        Arc::clone(&self.lane)
+    }
+
+    /// Takes a new configuration. Open leases keep their numbers to the end (RULES L9), calls go on. The neighbours
+    /// that are in both must have the same ids in both: see [`Site::keep_places`].
+    pub fn reload(&mut self, site: Arc<Site>) -> Result<(), PoolError> {
+        let mut pool = pool_of(&site)?;
+        self.leases.move_to(&mut pool);
+        self.pool = Arc::new(pool);
+        self.directory = Directory::new(&site);
+        self.agents_abroad = agents_abroad(&site);
+        self.lane = Arc::new(Lane::new(Arc::clone(&site), Arc::clone(&self.pool), self.leases.numbers()));
+        self.site = site;
+        Ok(())
+    }
+
+    /// How many emergency calls and callbacks are up.
+    pub fn active_calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Running calls, in the order they came.
+    pub fn calls(&self) -> impl Iterator<Item = CallView> {
+        self.calls.iter().map(|(&call, running)| {
+            let (kind, (state, trunk)) = match &running.kind {
+                Kind::Emergency(c) => ("emergency", c.state()),
+                Kind::Callback(c) => ("callback", (c.state(), None)),
+            };
+            CallView { call, kind, state, trunk, since: running.since }
+        })
+    }
+
+    /// All leases, late ones among them.
+    pub fn leases(&self) -> impl Iterator<Item = View> {
+        self.leases.views()
+    }
+
+    /// How many numbers of each trunk are leased and free.
+    pub fn shelved(&self) -> Vec<Shelved> {
+        let of = |trunk| {
+            let shelves = (0u16..).map(ShelfId).zip(&self.site.shelves).filter(|(_, s)| s.trunk == trunk);
+            shelves.fold((0, 0), |(size, free), (id, _)| (size + self.pool.size(id), free + self.pool.free(id)))
+        };
+        let trunks = self.site.trunk_ids().map(|(trunk, _)| (trunk, of(trunk)));
+        trunks.map(|(trunk, (size, free))| Shelved { trunk, leased: size.saturating_sub(free), free }).collect()
+    }
+}
+
+fn pool_of(site: &Site) -> Result<Pool, PoolError> {
+    let shelves: Vec<_> = site.shelves.iter().map(|s| s.numbers.clone()).collect();
+    Pool::new(&shelves)
+}
+
+fn agents_abroad(site: &Site) -> bool {
+    let elsewhere = |a: &super::site::Agent| a.country.is_some() && a.country != caller::country(site, None, a.peer);
+    site.agents.iter().any(|a| elsewhere(a))
+}
+
+fn about(caller: &Caller, dialed: &Dialed, decision: &path::Decision, now: Time) -> About {
+    About {
+        caller: caller.clone(),
+        time: now,
+        dialed: dialed.canonical,
+        path: decision.path.word(),
+        test: dialed.service.is_test(),
+        remark: None,
+    }
+}
+
+const fn our_own_call(call: CallId) -> CallEffect {
+    CallEffect::Refuse { call, status: 482, retry_after: None, text: "Our own emergency call came back" }
+}
+
+/// The trunk that a call comes from, whatever else its neighbour is.
+const fn trunk_of(origin: Origin) -> Option<TrunkId> {
+    match origin {
+        Origin::Trunk(trunk) | Origin::Both(_, trunk) => Some(trunk),
+        Origin::Peer(_) | Origin::Stranger => None,
+    }
+}
+
+/// The trunk that must not get the call back. A neighbour that is a peer as well may be the only way out.
+const fn trunk_alone(origin: Origin) -> Option<TrunkId> {
+    match origin {
+        Origin::Trunk(trunk) => Some(trunk),
+        Origin::Peer(_) | Origin::Both(..) | Origin::Stranger => None,
+    }
+}

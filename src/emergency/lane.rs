@@ -1,0 +1,64 @@
+//! Which INVITEs the story wants to see (RULES R3): a cheap question, asked before anything else is.
+//!
+//! The answer depends on the configuration only, not on which numbers are leased right now, so that a
+//! retransmission and a CANCEL go where their INVITE went. It is a superset: the story may still find that the
+//! call is an ordinary one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::caller::{any_holds, number_in, peer_of};
+use super::facts::{Called, Origin, TrunkId};
+use super::site::Site;
+use crate::pool::Pool;
+use crate::words::{Country, E164};
+
+/// A shared, unchanging view for whoever sorts INVITEs. A reload brings a new one.
+#[derive(Debug)]
+pub struct Lane {
+    site: Arc<Site>,
+    pool: Arc<Pool>,
+    /// Numbers of open leases that this configuration does not have any more (RULES L9).
+    leftover: BTreeSet<E164>,
+    /// The agents' own numbers, which may become temporary callback numbers (RULES L7).
+    own: BTreeSet<E164>,
+    /// Fallback and default numbers.
+    shared: BTreeSet<E164>,
+    /// The countries of agents; theirs may lie outside the configured ones.
+    countries: BTreeSet<Country>,
+}
+
+impl Lane {
+    pub(super) fn new(site: Arc<Site>, pool: Arc<Pool>, held: impl Iterator<Item = E164>) -> Self {
+        let leftover = held.filter(|n| pool.lookup(*n).is_none()).collect();
+        let identities = site.agents.iter().flat_map(|a| a.identity.iter().filter_map(|i| E164::parse(i.reveal())));
+        let own = site.agents.iter().filter_map(|a| a.number.map(|n| *n.reveal())).chain(identities).collect();
+        let shared = site.trunks.iter().flat_map(|t| [t.fallback_number, t.default_number]).flatten().map(|n| *n.reveal()).collect();
+        let countries = site.agents.iter().filter_map(|a| a.country).collect();
+        Self { site, pool, leftover, own, shared, countries }
+    }
+
+    /// Whether the story must see an INVITE from this neighbour to this number.
+    pub fn concerns(&self, origin: Origin, called: &Called<'_>) -> bool {
+        match origin {
+            Origin::Stranger => return false,
+            Origin::Trunk(trunk) | Origin::Both(_, trunk) if self.may_be_callback(trunk, called) => return true,
+            _ => {}
+        }
+        let uri = called.request_uri;
+        let peer = peer_of(origin).and_then(|p| self.site.peer(p)).and_then(|p| p.country).or(self.site.country);
+        self.site.numbers.recognise(uri, peer).is_some()
+            || self.countries.iter().any(|c| Some(*c) != peer && self.site.numbers.recognise(uri, Some(*c)).is_some())
+    }
+
+    fn may_be_callback(&self, trunk: TrunkId, called: &Called<'_>) -> bool {
+        let routed = |n| self.site.trunk(trunk).is_some_and(|t| any_holds(&t.routes_to_us, n));
+        let ours = |n| {
+            self.pool.lookup(n).is_some()
+                || self.shared.contains(&n)
+                || self.leftover.contains(&n)
+                || (self.own.contains(&n) && routed(n))
+        };
+        std::iter::once(called.request_uri).chain(called.others.iter().copied()).filter_map(number_in).any(ours)
+    }
+}

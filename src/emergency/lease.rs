@@ -1,0 +1,553 @@
+//! Which callback number a call shows, whom it leads back to, and for how long (RULES L1 to L9, C5).
+//!
+//! [`Leases`] is the table of records, each with its own copy of the caller; the numbers themselves rest in the
+//! [`Pool`]. [`ladder`] climbs L7 when the pool is empty. Durability is not here: the record goes
+//! to the store as [`CallEffect::Commit`](super::facts::CallEffect).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::caller::{Caller, any_holds};
+use super::facts::{LeaseRecord, TrunkId};
+use super::ladder::{self, Rung, Supply};
+use super::notice::About;
+use super::site::Site;
+use crate::pool::{Holder, Lease, Pool, State};
+use crate::words::{E164, Private, Time};
+
+/// A test call's lease (RULES R5).
+pub const TEST_TTL: Duration = Duration::from_secs(5 * 60);
+
+/// More than this many calls of one agent in [`LOOP_WINDOW`] look like a loop (RULES P12).
+const LOOP_CALLS: usize = 4;
+const LOOP_WINDOW: Duration = Duration::from_secs(10);
+
+/// More unmarked callbacks than this to one number in [`PLAIN_WINDOW`], or than [`PLAIN_AT_ONCE`] together, go to the
+/// desk (RULES C6).
+const PLAIN_CALLBACKS: usize = 6;
+const PLAIN_WINDOW: Duration = Duration::from_secs(10 * 60);
+const PLAIN_AT_ONCE: u32 = 2;
+
+/// A record's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordId(u32);
+
+/// One agent's lease: everything a callback needs, whatever the config has become since (RULES A8, L9).
+#[derive(Debug)]
+pub struct Record {
+    /// Whom its numbers lead to, as she was when she last dialed.
+    pub caller: Caller,
+    /// Its numbers; one for each trunk that tried (RULES L5).
+    held: Vec<Held>,
+    /// The last dialing.
+    pub dialed: Time,
+    /// What was dialed, for the notice of a callback.
+    pub dialed_number: &'static str,
+    /// The path it took, likewise.
+    pub path: &'static str,
+    /// Emergency legs that are up: calls out and callbacks.
+    up: u32,
+    ended: Option<Time>,
+    expires: Time,
+    phase: Phase,
+    queued: Option<Time>,
+    recent: [Time; LOOP_CALLS],
+    test: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Expired; its numbers rest and still lead to it (RULES C5).
+    Late,
+}
+
+#[derive(Debug)]
+struct Held {
+    number: E164,
+    trunk: TrunkId,
+    rung: Rung,
+    /// The pool's proof that it is ours. None for a number that no pool has, that another lease owns, or that rests.
+    proof: Option<Lease>,
+    durable: bool,
+    /// When unmarked callbacks came in, and how many are up (RULES C6).
+    plain: [Time; PLAIN_CALLBACKS],
+    plain_up: u32,
+    /// It was given out before its quarantine was over: until then the desk rings at once (RULES C5).
+    desk_until: Option<Time>,
+}
+
+/// The number that a leg shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The number.
+    pub number: E164,
+    /// Where it was found; [`Rung::Held`] where the lease had it already (RULES L3).
+    pub rung: Rung,
+    /// Whether its record is known to be durable.
+    pub durable: bool,
+}
+
+/// To whom a number leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The records, the newest lease first. Empty: in the pool, but nobody's.
+    pub records: Vec<RecordId>,
+    /// The lease is over, and the number still rests (RULES C5).
+    pub late: bool,
+    /// Several hold it (RULES L7).
+    pub shared: bool,
+    /// It is the trunk's fallback or default number, where the others ring after 5 s.
+    pub newest_first: bool,
+    /// It had another holder whose quarantine is not over (RULES C5).
+    pub desk_at_once: bool,
+}
+
+/// A lease as operators see it.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The callback number.
+    pub number: Private<E164>,
+    /// The agent's id, or peer, identity and Contact user.
+    pub agent: Private<String>,
+    /// The trunk that routes the number to us.
+    pub trunk: TrunkId,
+    /// When it was last dialed.
+    pub dialed: Time,
+    /// When it expires, unless a call extends it.
+    pub expires: Time,
+    /// `open`, `late` or `shared`.
+    pub state: &'static str,
+    /// Emergency calls and callbacks that are up.
+    pub calls: u32,
+}
+
+/// The table of leases.
+#[derive(Debug, Default)]
+pub struct Leases {
+    records: Vec<Option<Record>>,
+    vacant: Vec<u32>,
+    /// Open leases by holder; for look-up only.
+    by_key: HashMap<String, RecordId>,
+    /// Holders besides the pool's: of shared numbers and of numbers that no pool has; the newest last.
+    besides: BTreeMap<E164, Vec<RecordId>>,
+    /// When something happens to a record that has no call up: it expires, or its quarantine ends.
+    due: BTreeSet<(Time, RecordId)>,
+    /// Open leases without a call, by the end of the last one.
+    idle: BTreeSet<(Time, RecordId)>,
+    tests: BTreeMap<TrunkId, u32>,
+}
+
+impl Leases {
+    /// The caller's open lease, or a new one without a number, dialed now (RULES L2, L3). True with it: more than
+    /// four calls in 10 s (RULES P12).
+    pub fn dial(&mut self, site: &Site, caller: &Caller, test: bool, now: Time) -> (RecordId, bool) {
+        let known = self.by_key.get(caller.key()).copied();
+        let id = known.unwrap_or_else(|| self.insert(caller, test, now));
+        let ttl = if test { TEST_TTL } else { site.callback.ttl };
+        let Some(record) = self.get_mut(id) else { return (id, false) };
+        record.caller = caller.clone();
+        record.dialed = now;
+        record.test &= test;
+        record.expires = record.expires.max(now + ttl);
+        let fifth_last = record.recent[0];
+        record.recent.rotate_left(1);
+        record.recent[LOOP_CALLS - 1] = now;
+        let looping = fifth_last > Time::ZERO && now.since(fifth_last) < LOOP_WINDOW;
+        self.leg_up(id);
+        (id, looping)
+    }
+
+    /// The number that this lease shows on a trunk: the one it has, or a new one by the ladder of L7. `None` only
+    /// where the whole site has no number at all.
+    pub fn number_for(&mut self, site: &Site, pool: &Pool, id: RecordId, trunk: TrunkId, now: Time) -> Option<Shown> {
+        let record = self.get(id)?;
+        if let Some(held) = record.held.iter().find(|h| h.trunk == trunk) {
+            return Some(Shown { number: held.number, rung: Rung::Held, durable: held.durable });
+        }
+        let supply = Supply {
+            site,
+            pool,
+            trunk,
+            caller: &record.caller,
+            holder: id.holder()?,
+            test: record.test,
+            tests: self.tests.get(&trunk).copied().unwrap_or(0),
+            now,
+        };
+        let found = ladder::climb(&supply, || self.longest_ended(trunk, id))?;
+        let owned = found.lease.is_some();
+        let test = record.test;
+        if let Some(before) = found.lease.as_ref().and_then(Lease::previous) {
+            self.forget_late(RecordId::of(before.holder), found.number);
+        }
+        if test && owned {
+            *self.tests.entry(trunk).or_default() += 1;
+        }
+        let held = Held {
+            number: found.number,
+            trunk,
+            rung: found.rung,
+            proof: found.lease,
+            durable: false,
+            desk_until: found.rests_until,
+            plain: [Time::ZERO; PLAIN_CALLBACKS],
+            plain_up: 0,
+        };
+        self.get_mut(id)?.held.push(held);
+        if !owned {
+            self.besides.entry(found.number).or_default().push(id);
+        }
+        Some(Shown { number: found.number, rung: found.rung, durable: false })
+    }
+
+    /// The number that this lease got last.
+    pub fn latest_number(&self, id: RecordId) -> Option<E164> {
+        self.get(id)?.held.last().map(|h| h.number)
+    }
+
+    /// What the store writes for this number.
+    pub fn record_of(&self, id: RecordId, number: E164) -> Option<LeaseRecord> {
+        let record = self.get(id)?;
+        let held = record.held.iter().find(|h| h.number == number)?;
+        Some(LeaseRecord {
+            number: Private::new(number),
+            holder: Private::new(record.caller.key().to_owned()),
+            trunk: held.trunk,
+            dialed: record.dialed,
+            expires: record.expires,
+        })
+    }
+
+    /// The store has the number's record.
+    pub fn durable(&mut self, id: RecordId, number: E164) {
+        if let Some(held) = self.held_mut(id, number) {
+            held.durable = true;
+        }
+    }
+
+    /// To whom the number leads; `None` if it is not ours, or ours and never leased under a record.
+    pub fn find(&self, pool: &Pool, number: E164, now: Time) -> Option<Found> {
+        let mut found = Found::default();
+        let in_pool = pool.lookup(number);
+        if let Some(there) = &in_pool {
+            let (holder, late) = match there.state {
+                State::Leased(holder) => (Some(holder), false),
+                State::Idle { last } => (Some(last), true),
+                State::Never => (None, false),
+            };
+            let record = holder.map(RecordId::of).filter(|id| self.holds(*id, number, late));
+            found.late = late && record.is_some();
+            found.records.extend(record);
+        }
+        if let Some(others) = self.besides.get(&number) {
+            found.shared = others.len() + found.records.len() > 1;
+            found.records.extend(others.iter().rev().filter(|id| self.get(**id).is_some()));
+            found.newest_first = in_pool.is_none();
+        }
+        found.desk_at_once = found.records.first().is_some_and(|id| self.rests_elsewhere(*id, number, now));
+        (in_pool.is_some() || !found.records.is_empty()).then_some(found)
+    }
+
+    /// Another leg of this lease is up: it does not expire now.
+    pub fn leg_up(&mut self, id: RecordId) {
+        let Some(record) = self.get_mut(id) else { return };
+        record.up += 1;
+        self.requeue(id);
+    }
+
+    /// A leg of this lease ended (RULES L2). True if none is up any more.
+    pub fn leg_down(&mut self, site: &Site, id: RecordId, now: Time) -> bool {
+        let Some(record) = self.get_mut(id) else { return true };
+        record.up = record.up.saturating_sub(1);
+        if record.phase == Phase::Open && !record.test {
+            record.expires = record.expires.max(now + site.callback.tail);
+        }
+        let last = record.up == 0;
+        if last && let Some(before) = record.ended.replace(now) {
+            self.idle.remove(&(before, id));
+        }
+        self.requeue(id);
+        last
+    }
+
+    /// An unmarked callback to this number began; true if there are too many of them (RULES C6).
+    pub fn plain_callback_began(&mut self, id: RecordId, number: E164, now: Time) -> bool {
+        let Some(held) = self.held_mut(id, number) else { return false };
+        let sixth_last = held.plain[0];
+        held.plain.rotate_left(1);
+        held.plain[PLAIN_CALLBACKS - 1] = now;
+        held.plain_up += 1;
+        let too_often = sixth_last > Time::ZERO && now.since(sixth_last) < PLAIN_WINDOW;
+        too_often || held.plain_up > PLAIN_AT_ONCE
+    }
+
+    /// It ended.
+    pub fn plain_callback_ended(&mut self, id: RecordId, number: E164) {
+        if let Some(held) = self.held_mut(id, number) {
+            held.plain_up = held.plain_up.saturating_sub(1);
+        }
+    }
+
+    /// The record in this place.
+    pub fn get(&self, id: RecordId) -> Option<&Record> {
+        self.records.get(id.index())?.as_ref()
+    }
+
+    /// Remembers what was decided, for the notice of a callback.
+    pub fn note(&mut self, id: RecordId, dialed: &'static str, path: &'static str) {
+        if let Some(record) = self.get_mut(id) {
+            (record.dialed_number, record.path) = (dialed, path);
+        }
+    }
+
+    /// When [`Leases::expire`] has something to do.
+    pub fn next_due(&self) -> Option<Time> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Ends at most `most` leases and quarantines whose time has come.
+    pub fn expire(&mut self, site: &Site, pool: &Pool, now: Time, most: usize) {
+        for _ in 0..most {
+            let Some(&(at, id)) = self.due.first() else { return };
+            if at > now {
+                return;
+            }
+            self.due.pop_first();
+            match self.get_mut(id).map(|r| (r.queued.take(), &r.phase)) {
+                Some((_, Phase::Open)) => self.close(site, pool, id, now),
+                Some((_, Phase::Late)) => self.remove(id),
+                None => {}
+            }
+        }
+    }
+
+    /// Carries all leases over to the pool of a new configuration (RULES L9). A number that it lacks stays with its
+    /// lease to the end.
+    pub fn move_to(&mut self, pool: &mut Pool) {
+        for index in 0..self.records.len() {
+            let id = RecordId::at(index);
+            let (Some(holder), Some(Some(record))) = (id.holder(), self.records.get_mut(index)) else { continue };
+            let since = record.ended.unwrap_or(record.dialed);
+            for held in &mut record.held {
+                if record.phase == Phase::Late {
+                    pool.rest(held.number, holder, since);
+                } else if held.proof.is_some() || held.rung != Rung::Shared {
+                    let before = held.proof.take();
+                    held.proof = pool.adopt(held.number, holder);
+                    if before.is_some() && held.proof.is_none() {
+                        self.besides.entry(held.number).or_default().push(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All numbers that open leases hold.
+    pub fn numbers(&self) -> impl Iterator<Item = E164> {
+        self.records.iter().flatten().filter(|r| r.phase == Phase::Open).flat_map(|r| r.held.iter().map(|h| h.number))
+    }
+
+    /// All leases, in the order of their places.
+    pub fn views(&self) -> impl Iterator<Item = View> {
+        self.records.iter().flatten().flat_map(|record| {
+            record.held.iter().map(|held| View {
+                number: Private::new(held.number),
+                agent: Private::new(record.caller.key().to_owned()),
+                trunk: held.trunk,
+                dialed: record.dialed,
+                expires: record.expires,
+                state: match record.phase {
+                    Phase::Late => "late",
+                    Phase::Open if self.besides.get(&held.number).is_some_and(|b| b.len() + usize::from(held.proof.is_some()) > 1) => {
+                        "shared"
+                    }
+                    Phase::Open => "open",
+                },
+                calls: record.up,
+            })
+        })
+    }
+
+    fn insert(&mut self, caller: &Caller, test: bool, now: Time) -> RecordId {
+        let id = match self.vacant.pop() {
+            Some(index) => RecordId(index),
+            None => {
+                self.records.push(None);
+                RecordId::at(self.records.len() - 1)
+            }
+        };
+        let record = Record {
+            caller: caller.clone(),
+            held: Vec::with_capacity(1),
+            dialed: now,
+            dialed_number: "",
+            path: "",
+            up: 0,
+            ended: None,
+            expires: now,
+            phase: Phase::Open,
+            queued: None,
+            recent: [Time::ZERO; LOOP_CALLS],
+            test,
+        };
+        if let Some(place) = self.records.get_mut(id.index()) {
+            *place = Some(record);
+        }
+        self.by_key.insert(caller.key().to_owned(), id);
+        id
+    }
+
+    fn get_mut(&mut self, id: RecordId) -> Option<&mut Record> {
+        self.records.get_mut(id.index())?.as_mut()
+    }
+
+    fn held_mut(&mut self, id: RecordId, number: E164) -> Option<&mut Held> {
+        self.get_mut(id)?.held.iter_mut().find(|h| h.number == number)
+    }
+
+    /// Puts the record where its next event is: nowhere while a leg is up.
+    fn requeue(&mut self, id: RecordId) {
+        let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        if let Some(at) = record.queued.take() {
+            self.due.remove(&(at, id));
+        }
+        if let Some(ended) = record.ended {
+            self.idle.remove(&(ended, id));
+            if record.up == 0 && record.phase == Phase::Open {
+                self.idle.insert((ended, id));
+            }
+        }
+        if record.up == 0 {
+            record.queued = Some(record.expires);
+            self.due.insert((record.expires, id));
+        }
+    }
+
+    /// The lease is over: its numbers go back to the pool, where they rest and still lead here (RULES C5).
+    fn close(&mut self, site: &Site, pool: &Pool, id: RecordId, now: Time) {
+        let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        // A sharer keeps the owner's lease: the number must lead to both for the sharer's full time.
+        let sharers = record.held.iter().filter(|h| h.proof.is_some()).filter_map(|h| self.besides.get(&h.number)).flatten();
+        let shared_until = sharers.filter(|s| **s != id).copied().collect::<Vec<_>>();
+        let shared_until = shared_until.into_iter().filter_map(|s| self.get(s)).map(|r| r.expires.max(now + site.callback.tail)).max();
+        let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        if let Some(until) = shared_until {
+            record.expires = until;
+            return self.requeue(id);
+        }
+        record.phase = Phase::Late;
+        self.by_key.remove(record.caller.key());
+        if let Some(ended) = record.ended.replace(now) {
+            self.idle.remove(&(ended, id));
+        }
+        record.held.retain_mut(|held| match held.proof.take() {
+            Some(proof) => {
+                if record.test {
+                    let count = self.tests.entry(held.trunk).or_default();
+                    *count = count.saturating_sub(1);
+                }
+                pool.release(proof, now);
+                true
+            }
+            None => {
+                forget(&mut self.besides, held.number, id);
+                false
+            }
+        });
+        let rests = !record.held.is_empty();
+        record.expires = now + site.callback.quarantine;
+        if rests { self.requeue(id) } else { self.remove(id) }
+    }
+
+    fn remove(&mut self, id: RecordId) {
+        if let Some(place) = self.records.get_mut(id.index())
+            && place.take().is_some()
+        {
+            self.vacant.push(id.0);
+        }
+    }
+
+    /// The number went to somebody else: its last holder cannot be called back under it any more.
+    fn forget_late(&mut self, id: RecordId, number: E164) {
+        let Some(record) = self.get_mut(id).filter(|r| r.phase == Phase::Late) else { return };
+        record.held.retain(|h| h.number != number);
+        if record.held.is_empty() && record.up == 0 {
+            if let Some(at) = record.queued {
+                self.due.remove(&(at, id));
+            }
+            self.remove(id);
+        }
+    }
+
+    fn holds(&self, id: RecordId, number: E164, late: bool) -> bool {
+        let phase = if late { Phase::Late } else { Phase::Open };
+        self.get(id).is_some_and(|r| r.phase == phase && r.held.iter().any(|h| h.number == number))
+    }
+
+    fn rests_elsewhere(&self, id: RecordId, number: E164, now: Time) -> bool {
+        let held = self.get(id).and_then(|r| r.held.iter().find(|h| h.number == number));
+        held.and_then(|h| h.desk_until).is_some_and(|until| now < until)
+    }
+
+    /// The number of the lease whose call ended longest ago, on this trunk; never one whose call is up (RULES L7).
+    fn longest_ended(&self, trunk: TrunkId, but: RecordId) -> Option<E164> {
+        let mut idle = self.idle.iter().filter(|(_, id)| *id != but).filter_map(|(_, id)| self.get(*id));
+        idle.find_map(|r| r.held.iter().find(|h| h.trunk == trunk && h.proof.is_some() && !self.has_call(h.number)).map(|h| h.number))
+    }
+
+    fn has_call(&self, number: E164) -> bool {
+        self.besides.get(&number).is_some_and(|ids| ids.iter().any(|id| self.get(*id).is_some_and(|r| r.up > 0)))
+    }
+}
+
+impl Record {
+    /// What the contacts are told when it is called back.
+    pub fn about(&self) -> About {
+        let caller = self.caller.clone();
+        About { caller, time: self.dialed, dialed: self.dialed_number, path: self.path, test: self.test, remark: None }
+    }
+
+    /// Whether a call of this lease is up.
+    pub fn calls_up(&self) -> u32 {
+        self.up
+    }
+
+    /// Whether it is open, not late.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+}
+
+impl RecordId {
+    fn at(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    fn holder(self) -> Option<Holder> {
+        self.0.checked_add(1).and_then(NonZeroU32::new).map(Holder)
+    }
+
+    const fn of(holder: Holder) -> Self {
+        Self(holder.0.get() - 1)
+    }
+}
+
+fn forget(besides: &mut BTreeMap<E164, Vec<RecordId>>, number: E164, id: RecordId) {
+    if let Some(ids) = besides.get_mut(&number) {
+        ids.retain(|i| *i != id);
+        if ids.is_empty() {
+            besides.remove(&number);
+        }
+    }
+}
+
+/// Whether this trunk brings the number to us besides the pool's (RULES L7, third rung).
+pub fn routed_to_us(site: &Site, trunk: TrunkId, number: E164) -> bool {
+    site.trunk(trunk).is_some_and(|t| any_holds(&t.routes_to_us, number))
+}

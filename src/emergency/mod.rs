@@ -1,0 +1,30 @@
+//! Floor 1: the story of an emergency call and of the call back, and its policy. Pure.
+//!
+//! No sockets, no clock, no randomness: facts go in as [`facts::Input`], decisions come out as
+//! [`facts::Output`]. Read [`gateway`] first (one function tells the story), then [`path`] (where a call goes)
+//! and [`lease`] (which number it shows, and whom that number leads back to). It is not a SIP stack: what a
+//! decision means on the wire is the bridge's business.
+//!
+//! Policy, free functions on data: [`number`], [`caller`], [`path`], [`ladder`], [`callback`], [`presence`],
+//! [`notice`], [`privacy`]. Mechanism: [`gateway`], [`call`] (the call out), [`ringing`] (the call back), [`lease`],
+//! [`lane`], [`outputs`].
+
+pub mod call;
+pub mod callback;
+pub mod caller;
+pub mod facts;
+pub mod gateway;
+pub mod ladder;
+pub mod lane;
+pub mod lease;
+pub mod notice;
+pub mod number;
+pub mod outputs;
+pub mod path;
+pub mod presence;
+pub mod privacy;
+pub mod ringing;
+pub mod site;
+
+#[cfg(test)]
+mod scenarios;

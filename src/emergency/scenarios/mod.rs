@@ -1,0 +1,6 @@
+//! The story played through: facts in, decisions out, the clock is a number.
+
+mod callbacks;
+mod leases;
+mod placing;
+pub(super) mod world;

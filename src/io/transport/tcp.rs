@@ -1,0 +1,483 @@
+//! Streams: listeners, connections and their limits.
+//!
+//! Each connection is a task of its own that cuts the stream into frames and writes what it is given. [`Streams`] knows
+//! them all; it lives in one thread, in whose runtime the tasks run, and is polled by that thread's loop. A connection is
+//! never the end of a call: what could not be written goes over a new one, and only if that fails too the far end
+//! counts as not there (RULES P8, P11).
+
+use super::{Counters, Known, Sent};
+use crate::sip::frame::{Frame, Framer, Limits, Lost};
+use crate::sip::{Flow, Transport};
+use bytes::Bytes;
+use socket2::{SockRef, TcpKeepalive};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Connections in all.
+pub const MOST: usize = 4096;
+/// Of these, connections of strangers: the rest is kept for neighbours.
+pub const MOST_STRANGERS: usize = 3072;
+/// Connections of one stranger's address.
+pub const MOST_PER_ADDRESS: usize = 256;
+/// How long a new connection may take to be made.
+const CONNECT: Duration = Duration::from_millis(1500);
+/// How long a stranger may take to send a first whole message.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// How long a stranger may be silent.
+const IDLE: Duration = Duration::from_secs(600);
+/// How long a connection whose framing is lost waits for its answer.
+const LAST_WORD: Duration = Duration::from_secs(32);
+/// How long a far end may leave us no room to write.
+const STALL: Duration = Duration::from_secs(10);
+/// How long a closing connection may take to write what is left.
+const FLUSH: Duration = Duration::from_millis(500);
+/// Messages that wait to be written to one connection; one that does not read is closed.
+const QUEUE: usize = 1024;
+/// Frames of all connections that wait to be taken; then connections are not read.
+const FRAMES: usize = 1024;
+const CHUNK: usize = 16 * 1024;
+
+/// What the connections have to tell.
+pub enum Happened {
+    /// A message came in.
+    Message(Flow, Bytes),
+    /// Framing is lost. What was read of the head, if it can be answered; the connection closes after its answer.
+    Broken(Flow, Bytes),
+    /// The far end could not be reached, or went away while something may have been on its way to it.
+    Unreachable(SocketAddr),
+    /// A connection ended.
+    Closed,
+}
+
+enum FromTask {
+    Message(Flow, Bytes),
+    Broken(Flow, Bytes),
+    Ended { id: u32, made: bool, unsent: Vec<Bytes> },
+}
+
+struct Connection {
+    remote: SocketAddr,
+    listener: u8,
+    queue: mpsc::Sender<Bytes>,
+    stranger: bool,
+    /// It was opened to carry what an earlier connection had not written.
+    second_try: bool,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: std::net::TcpListener,
+    listener: u8,
+}
+
+impl Listener {
+    /// Binds a listener, the `listener`th of the config. `SO_REUSEADDR` only passes over connections of an earlier
+    /// process: two listeners never share an address.
+    pub fn listen(at: SocketAddr, listener: u8) -> io::Result<Self> {
+        use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+        if at.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::from(at))?;
+        socket.listen(1024)?;
+        Ok(Self { socket: socket.into(), listener })
+    }
+
+    /// Where it is bound, with its real port.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// All connections. Lives in one thread.
+pub struct Streams {
+    listeners: Vec<(TcpListener, u8)>,
+    /// The address of each listener, by its place in the config: new connections leave from there.
+    locals: HashMap<u8, IpAddr>,
+    connections: HashMap<u32, Connection>,
+    /// The newest connection to each address.
+    by_remote: HashMap<SocketAddr, u32>,
+    /// Strangers' connections by address, and in all.
+    strangers: HashMap<IpAddr, usize>,
+    all_strangers: usize,
+    closing: bool,
+    last_id: u32,
+    known: Known,
+    counters: Arc<Counters>,
+    from_tasks: mpsc::Receiver<FromTask>,
+    to_loop: mpsc::Sender<FromTask>,
+}
+
+impl Streams {
+    /// Begins to accept. Must be called within the runtime of the thread that polls.
+    pub fn new(listeners: Vec<Listener>, known: Known, counters: Arc<Counters>) -> io::Result<Self> {
+        let (to_loop, from_tasks) = mpsc::channel(FRAMES);
+        let locals = listeners.iter().map(|l| Ok((l.listener, l.address()?.ip()))).collect::<io::Result<_>>()?;
+        let listeners =
+            listeners.into_iter().map(|l| Ok((TcpListener::from_std(l.socket)?, l.listener))).collect::<io::Result<_>>()?;
+        Ok(Self {
+            listeners,
+            locals,
+            connections: HashMap::new(),
+            by_remote: HashMap::new(),
+            strangers: HashMap::new(),
+            all_strangers: 0,
+            closing: false,
+            last_id: 0,
+            known,
+            counters,
+            from_tasks,
+            to_loop,
+        })
+    }
+
+    /// Who is not a stranger, after a reload.
+    pub fn set_known(&mut self, known: Known) {
+        self.known = known;
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Accepts what has come, at most `most` connections; true if there may be more.
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>, most: usize) -> bool {
+        let mut more = false;
+        for at in 0..self.listeners.len() {
+            for n in 1..=most {
+                let Some((listener, place)) = self.listeners.get(at) else { break };
+                let place = *place;
+                match listener.poll_accept(cx) {
+                    Poll::Ready(Ok((stream, remote))) => self.admit(stream, remote, place),
+                    // Out of descriptors, or the far end was faster: the next one may do.
+                    Poll::Ready(Err(_)) => {}
+                    Poll::Pending => break,
+                }
+                more |= n == most;
+            }
+        }
+        more
+    }
+
+    /// What the connections have to tell; `Pending` when nothing.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+        match self.from_tasks.poll_recv(cx) {
+            Poll::Ready(Some(FromTask::Message(flow, bytes))) => Poll::Ready(Happened::Message(flow, bytes)),
+            Poll::Ready(Some(FromTask::Broken(flow, bytes))) => {
+                Counters::add(&self.counters.broken);
+                Poll::Ready(Happened::Broken(flow, bytes))
+            }
+            Poll::Ready(Some(FromTask::Ended { id, made, unsent })) => Poll::Ready(self.ended(id, made, unsent)),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Queues a message for the flow's connection, else for another one to its address, else for a new one.
+    pub fn send(&mut self, flow: Flow, bytes: Bytes) -> Sent {
+        let by_remote = || self.by_remote.get(&flow.remote).copied();
+        let own = self.connections.contains_key(&flow.connection).then_some(flow.connection);
+        let Some(id) = own.or_else(by_remote) else { return self.open(flow.listener, flow.remote, vec![bytes], false) };
+        let sent = self.connections.get(&id).map(|c| c.queue.try_send(bytes));
+        match sent {
+            Some(Ok(())) => Sent::Yes,
+            Some(Err(mpsc::error::TrySendError::Full(_))) => {
+                self.forget(id);
+                Sent::Dropped
+            }
+            Some(Err(mpsc::error::TrySendError::Closed(bytes))) => {
+                self.forget(id);
+                self.open(flow.listener, flow.remote, vec![bytes], false)
+            }
+            None => Sent::Impossible,
+        }
+    }
+
+    /// Lets every connection write what it has and close. [`Streams::is_empty`] once all have; poll until then.
+    pub fn close(&mut self) {
+        self.listeners.clear();
+        self.closing = true;
+        let (nobody, _) = mpsc::channel(1);
+        for connection in self.connections.values_mut() {
+            connection.queue = nobody.clone();
+        }
+        self.by_remote.clear();
+    }
+
+    fn admit(&mut self, stream: TcpStream, remote: SocketAddr, listener: u8) {
+        let stranger = !self.known.contains(remote.ip());
+        let here = self.strangers.get(&remote.ip()).copied().unwrap_or(0);
+        let too_many = stranger && (here >= MOST_PER_ADDRESS || self.all_strangers >= MOST_STRANGERS);
+        if too_many || self.connections.len() >= MOST {
+            Counters::add(&self.counters.turned_away);
+            return;
+        }
+        tune(&stream);
+        let (id, queue) = self.enter(listener, remote, stranger, false);
+        let task = Task { flow: self.flow(id, listener, remote), stranger, queue, to_loop: self.to_loop.clone() };
+        tokio::spawn(task.run(stream));
+    }
+
+    fn open(&mut self, listener: u8, remote: SocketAddr, first: Vec<Bytes>, second_try: bool) -> Sent {
+        if self.connections.len() >= MOST {
+            return Sent::Dropped;
+        }
+        let (id, queue) = self.enter(listener, remote, false, second_try);
+        let Some(connection) = self.connections.get(&id) else { return Sent::Impossible };
+        let lost = first.into_iter().filter(|b| connection.queue.try_send(b.clone()).is_err()).count();
+        let from = self.locals.get(&listener).copied().filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == remote.is_ipv4());
+        let task = Task { flow: self.flow(id, listener, remote), stranger: false, queue, to_loop: self.to_loop.clone() };
+        tokio::spawn(task.connect(from));
+        if lost == 0 { Sent::Yes } else { Sent::Dropped }
+    }
+
+    fn enter(&mut self, listener: u8, remote: SocketAddr, stranger: bool, second_try: bool) -> (u32, mpsc::Receiver<Bytes>) {
+        let (queue, to_write) = mpsc::channel(QUEUE);
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.connections.insert(self.last_id, Connection { remote, listener, queue, stranger, second_try });
+        self.by_remote.insert(remote, self.last_id);
+        if stranger {
+            *self.strangers.entry(remote.ip()).or_default() += 1;
+            self.all_strangers += 1;
+        }
+        (self.last_id, to_write)
+    }
+
+    const fn flow(&self, connection: u32, listener: u8, remote: SocketAddr) -> Flow {
+        Flow { transport: Transport::Tcp, listener, remote, connection }
+    }
+
+    /// A task ended. What an established connection did not write gets one new connection.
+    fn ended(&mut self, id: u32, made: bool, unsent: Vec<Bytes>) -> Happened {
+        let Some(connection) = self.forget(id) else { return Happened::Closed };
+        let (remote, listener) = (connection.remote, connection.listener);
+        if self.closing {
+            return Happened::Closed;
+        }
+        if made && !unsent.is_empty() && !connection.second_try {
+            return match self.open(listener, remote, unsent, true) {
+                Sent::Yes => Happened::Closed,
+                _ => Happened::Unreachable(remote),
+            };
+        }
+        Happened::Unreachable(remote)
+    }
+
+    fn forget(&mut self, id: u32) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        if self.by_remote.get(&connection.remote) == Some(&id) {
+            self.by_remote.remove(&connection.remote);
+        }
+        if connection.stranger
+            && let Some(count) = self.strangers.get_mut(&connection.remote.ip())
+        {
+            self.all_strangers -= 1;
+            *count -= 1;
+            if *count == 0 {
+                self.strangers.remove(&connection.remote.ip());
+            }
+        }
+        Some(connection)
+    }
+}
+
+/// One connection.
+struct Task {
+    flow: Flow,
+    stranger: bool,
+    queue: mpsc::Receiver<Bytes>,
+    to_loop: mpsc::Sender<FromTask>,
+}
+
+/// How a connection's conversation ended.
+enum End {
+    /// The queue is closed and written.
+    Written,
+    /// The far end closed, was silent for too long, or an error came up. This was being written.
+    Lost(Option<Bytes>),
+}
+
+impl Task {
+    async fn connect(self, from: Option<IpAddr>) {
+        match timeout(CONNECT, connect(self.flow.remote, from)).await {
+            Ok(Ok(stream)) => {
+                tune(&stream);
+                self.run(stream).await;
+            }
+            Ok(Err(_)) | Err(_) => self.end(false, None).await,
+        }
+    }
+
+    async fn run(mut self, stream: TcpStream) {
+        let (read, mut write) = stream.into_split();
+        let (pong, pongs) = mpsc::channel(1);
+        let last_answer = AtomicBool::new(false);
+        let end = {
+            let mut reader = pin!(read_frames(read, self.flow, self.stranger, self.to_loop.clone(), pong));
+            let mut writer = pin!(write_queue(&mut write, &mut self.queue, pongs, &last_answer));
+            tokio::select! {
+                end = &mut writer => end,
+                framing_lost = &mut reader => if framing_lost {
+                    last_answer.store(true, Ordering::Relaxed);
+                    timeout(LAST_WORD, &mut writer).await.unwrap_or(End::Written)
+                } else {
+                    End::Lost(None)
+                },
+            }
+        };
+        let _ = timeout(FLUSH, write.shutdown()).await;
+        let unsent = match end {
+            End::Written => None,
+            End::Lost(bytes) => bytes,
+        };
+        self.end(true, unsent).await;
+    }
+
+    async fn end(mut self, made: bool, unsent: Option<Bytes>) {
+        self.queue.close();
+        let mut unsent: Vec<_> = unsent.into_iter().collect();
+        while let Ok(bytes) = self.queue.try_recv() {
+            unsent.push(bytes);
+        }
+        let _ = self.to_loop.send(FromTask::Ended { id: self.flow.connection, made, unsent }).await;
+    }
+}
+
+/// Writes until the queue is closed; after `last_answer` until a final response has been written.
+async fn write_queue(
+    write: &mut OwnedWriteHalf,
+    queue: &mut mpsc::Receiver<Bytes>,
+    mut pongs: mpsc::Receiver<()>,
+    last_answer: &AtomicBool,
+) -> End {
+    loop {
+        let bytes = tokio::select! {
+            next = queue.recv() => match next {
+                Some(bytes) => bytes,
+                None => return End::Written,
+            },
+            Some(()) = pongs.recv() => Bytes::from_static(b"\r\n"),
+        };
+        let written = timeout(STALL, write.write_all(&bytes)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return End::Lost(Some(bytes));
+        }
+        if last_answer.load(Ordering::Relaxed) && is_final_response(&bytes) {
+            return End::Written;
+        }
+    }
+}
+
+/// Reads until the stream ends; true if its framing was lost, so that it may still be written.
+async fn read_frames(
+    mut read: OwnedReadHalf,
+    flow: Flow,
+    stranger: bool,
+    to_loop: mpsc::Sender<FromTask>,
+    pong: mpsc::Sender<()>,
+) -> bool {
+    let mut framer = Framer::new(Limits::default());
+    let mut chunk = vec![0; CHUNK];
+    let mut patience = if stranger { FIRST_FRAME } else { Duration::MAX };
+    loop {
+        let Ok(frame) = timeout(patience, next_frame(&mut read, &mut framer, &mut chunk)).await else { return false };
+        patience = if stranger { IDLE } else { Duration::MAX };
+        let told = match frame {
+            None => return false,
+            Some(Ok(Frame::Message(bytes))) => to_loop.send(FromTask::Message(flow, bytes)).await,
+            Some(Ok(Frame::Ping)) => {
+                // One that is not read yet answers this one too.
+                let _ = pong.try_send(());
+                Ok(())
+            }
+            Some(Ok(Frame::Pong)) => Ok(()),
+            Some(Err(lost)) => {
+                let Some(head) = answerable(lost) else { return false };
+                return to_loop.send(FromTask::Broken(flow, head)).await.is_ok();
+            }
+        };
+        if told.is_err() {
+            return false;
+        }
+    }
+}
+
+/// The next frame; `None` at the end of the stream.
+async fn next_frame(read: &mut OwnedReadHalf, framer: &mut Framer, chunk: &mut [u8]) -> Option<Result<Frame, Lost>> {
+    loop {
+        if let Some(frame) = framer.next() {
+            return Some(frame);
+        }
+        match read.read(chunk).await {
+            Ok(n @ 1..) => framer.push(chunk.get(..n)?),
+            Ok(0) | Err(_) => return None,
+        }
+    }
+}
+
+/// The head of a message whose end could not be found, cut before its empty line so that it reads as broken.
+fn answerable(lost: Lost) -> Option<Bytes> {
+    let (Lost::NoContentLength(head) | Lost::BadContentLength(head) | Lost::TooLarge(head)) = lost else { return None };
+    let end = head.trim_ascii_end().len();
+    (end > 0).then(|| head.slice(..end))
+}
+
+fn is_final_response(bytes: &[u8]) -> bool {
+    bytes.strip_prefix(b"SIP/2.0 ").and_then(<[u8]>::first).is_some_and(|digit| matches!(digit, b'2'..=b'6'))
+}
+
+async fn connect(remote: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(ip) = from {
+        socket.bind(SocketAddr::new(ip, 0))?;
+    }
+    socket.connect(remote).await
+}
+
+/// No delay for small messages; a far end that has silently gone is found out after two minutes.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20)).with_retries(3);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_head_reads_as_broken_and_one_that_is_not_sip_is_not_answered() {
+        let head = |text: &'static [u8]| Bytes::from_static(text);
+        let cut = answerable(Lost::NoContentLength(head(b"INVITE sip:911@x SIP/2.0\r\nCall-ID: 1\r\n\r\n")));
+        assert!(cut.is_some_and(|h| h.ends_with(b"Call-ID: 1")));
+        assert!(answerable(Lost::NotSip).is_none());
+        assert!(answerable(Lost::TooLarge(head(b"\r\n"))).is_none());
+    }
+
+    #[test]
+    fn a_final_response_is_told_from_the_rest() {
+        assert!(is_final_response(b"SIP/2.0 400 Missing Call-ID\r\n"));
+        assert!(!is_final_response(b"SIP/2.0 180 Ringing\r\n"));
+        assert!(!is_final_response(b"BYE sip:x SIP/2.0\r\n"));
+    }
+}

@@ -1,0 +1,550 @@
+//! The SIP endpoint: a message's whole way from the wire to whoever must decide, and back.
+//!
+//! It owns transactions, dialogs and their timers, and nothing else: no sockets, no clock, no routing, no idea of
+//! what an emergency is. Read [`Endpoint::receive`] first, then [`Event`]. What has to be sent comes out of
+//! [`Endpoint::poll_transmit`]; [`Endpoint::expire`] must be called at [`Endpoint::next_deadline`].
+//!
+//! `O` is the owner's mark on a transaction or dialog, handed back with each event.
+
+use super::client::{ClientTransaction, Machine};
+use super::dialog::{Dialog, Peer};
+use super::flow::{Flow, Locals};
+use super::header::NameAddr;
+use super::ids::{Id, Ids, Kind};
+use super::scan::{Message, Method, Name};
+use super::server::{ReplyHead, ServerTransaction, transaction_hash};
+use super::timer::TimerWheel;
+use super::write::Writer;
+use super::{ClientKey, DialogKey, ServerKey};
+use crate::words::Time;
+use bytes::Bytes;
+use slotmap::{Key, KeyData, SlotMap};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+/// A message to send. `client` says whose transaction fails if it cannot be sent.
+#[derive(Debug)]
+pub struct Transmit {
+    /// Where to.
+    pub flow: Flow,
+    /// What.
+    pub bytes: Bytes,
+    /// The client transaction to tell with [`Endpoint::unreachable`].
+    pub client: Option<ClientKey>,
+}
+
+/// What the endpoint cannot settle by itself.
+pub enum Event<O> {
+    /// An INVITE outside any dialog. It may have [faults](Message::faults): policy decides (RULES R4).
+    Invite { tx: ServerKey, msg: Message, flow: Flow },
+    /// Any other request than ACK and CANCEL; `dialog` says in which dialog, with its owner's mark.
+    Request { tx: ServerKey, dialog: Option<(DialogKey, O)>, msg: Message, flow: Flow },
+    /// The ACK of a 2xx of ours.
+    Ack { dialog: DialogKey, owner: O, msg: Message },
+    /// A CANCEL for an INVITE that is not finally answered yet; the CANCEL itself is answered.
+    Cancelled { tx: ServerKey, msg: Message },
+    /// A response to a request of ours, each copy of an INVITE's 2xx absorbed.
+    Response { tx: ClientKey, owner: O, msg: Message },
+    /// No final response in time. An INVITE that had a provisional goes on waiting: timer C only reports.
+    TimedOut { tx: ClientKey, owner: O },
+    /// The transport could not reach the far end.
+    Unreachable { tx: ClientKey, owner: O },
+    /// A 2xx of ours was never acknowledged.
+    NoAck { dialog: DialogKey, owner: O },
+}
+
+#[derive(Clone, Copy)]
+enum Timed {
+    Client(ClientKey),
+    Server(ServerKey),
+}
+
+/// See the module's docs.
+pub struct Endpoint<O> {
+    pub(super) ids: Ids,
+    pub(super) locals: Arc<Locals>,
+    pub(super) clients: SlotMap<ClientKey, ClientTransaction<O>>,
+    pub(super) servers: SlotMap<ServerKey, ServerTransaction>,
+    pub(super) dialogs: SlotMap<DialogKey, Dialog<O>>,
+    index: HashMap<u64, ServerKey, BuildHasherDefault<Prehashed>>,
+    secret: u64,
+    timers: TimerWheel<Timed>,
+    due: Vec<(Time, Timed)>,
+    out: VecDeque<Transmit>,
+    /// Responses that matched nothing.
+    pub strays: u64,
+}
+
+impl<O: Copy> Endpoint<O> {
+    /// An endpoint for one shard. `secret` is random, once a process.
+    pub fn new(secret: u64, shard: u8, locals: Arc<Locals>, now: Time) -> Self {
+        Self {
+            ids: Ids::new(secret, shard),
+            locals,
+            clients: SlotMap::with_key(),
+            servers: SlotMap::with_key(),
+            dialogs: SlotMap::with_key(),
+            index: HashMap::default(),
+            secret,
+            timers: TimerWheel::new(now),
+            due: Vec::new(),
+            out: VecDeque::new(),
+            strays: 0,
+        }
+    }
+
+    /// What our listeners call themselves.
+    pub fn locals(&self) -> &Locals {
+        &self.locals
+    }
+
+    /// A message came in. What it means, unless the core settled it.
+    pub fn receive(&mut self, flow: Flow, msg: Message, now: Time) -> Option<Event<O>> {
+        if !msg.is_request() {
+            return self.receive_response(msg, now);
+        }
+        match msg.method() {
+            Method::Ack => self.receive_ack(msg, now),
+            Method::Cancel => self.receive_cancel(flow, msg, now),
+            _ => self.receive_request(flow, msg, now),
+        }
+    }
+
+    /// Fires one timer that is due and says so if somebody must decide; `None` once all have been.
+    pub fn expire(&mut self, now: Time) -> Option<Event<O>> {
+        if self.due.is_empty() {
+            self.timers.expire(now, &mut self.due);
+        }
+        while let Some((deadline, what)) = self.due.pop() {
+            let event = match what {
+                Timed::Client(key) => self.client_timer(key, deadline, now),
+                Timed::Server(key) => self.server_timer(key, deadline, now),
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    /// When [`Endpoint::expire`] has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// The next message to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.pop_front()
+    }
+
+    /// The transport could not deliver what this transaction sent.
+    pub fn unreachable(&mut self, tx: ClientKey) -> Option<Event<O>> {
+        let client = self.clients.get(tx)?;
+        if client.machine.is_answered() {
+            return None;
+        }
+        let owner = client.owner;
+        let heard = client.machine.has_provisional();
+        if !heard {
+            self.clients.remove(tx);
+        }
+        (!heard).then_some(Event::Unreachable { tx, owner })
+    }
+
+    /// Whether a request of ours has had no response at all.
+    pub fn is_unheard(&self, tx: ClientKey) -> bool {
+        self.clients.get(tx).is_some_and(|c| !c.machine.is_answered() && !c.machine.has_provisional())
+    }
+
+    /// Whether a request of ours waits for its final response.
+    pub fn is_unanswered(&self, tx: ClientKey) -> bool {
+        self.clients.get(tx).is_some_and(|c| !c.machine.is_answered())
+    }
+
+    /// Ends a client transaction: whatever comes for it is a stray.
+    pub fn forget(&mut self, tx: ClientKey) {
+        self.clients.remove(tx);
+    }
+
+    /// A dialog.
+    pub fn dialog(&self, key: DialogKey) -> Option<&Dialog<O>> {
+        self.dialogs.get(key)
+    }
+
+    /// A dialog, to be changed.
+    pub fn dialog_mut(&mut self, key: DialogKey) -> Option<&mut Dialog<O>> {
+        self.dialogs.get_mut(key)
+    }
+
+    /// Forgets a dialog: requests in it get 481 from now on.
+    pub fn end_dialog(&mut self, key: DialogKey) {
+        self.dialogs.remove(key);
+    }
+
+    /// How many transactions and dialogs there are: all zero when everything has come to rest.
+    pub fn census(&self) -> (usize, usize, usize) {
+        (self.clients.len(), self.servers.len(), self.dialogs.len())
+    }
+
+    pub(super) const fn secret(&self) -> u64 {
+        self.secret
+    }
+
+    fn receive_request(&mut self, flow: Flow, msg: Message, now: Time) -> Option<Event<O>> {
+        let hash = transaction_hash(self.secret, &msg, msg.method_bytes());
+        if let Some(tx) = self.find_server(hash, &msg) {
+            self.server_retransmission(tx);
+            return None;
+        }
+        let in_dialog = match msg.to_tag() {
+            None => None,
+            Some(tag) => match self.find_dialog(tag, &msg) {
+                Some(key) => Some(key),
+                None if msg.method() == Method::Invite && !msg.faults().is_clean() => None,
+                None => {
+                    self.reply_stateless(flow, &msg, 481, &[]);
+                    return None;
+                }
+            },
+        };
+        if in_dialog.is_none() && msg.method() == Method::Invite {
+            return self.receive_invite(flow, msg, hash, now);
+        }
+        if !msg.faults().is_clean() {
+            self.reply_stateless(flow, &msg, msg.faults().status(), &[]);
+            return None;
+        }
+        let owner = match in_dialog {
+            Some(key) => Some((key, self.in_order(key, flow, &msg)?)),
+            None => None,
+        };
+        let tx = self.open_server(hash, flow, &msg, now);
+        Some(Event::Request { tx, dialog: owner, msg, flow })
+    }
+
+    /// An INVITE without a dialog: the same one by another way (RFC 3261 section 8.2.2.2) gets 482.
+    fn receive_invite(&mut self, flow: Flow, msg: Message, hash: u64, now: Time) -> Option<Event<O>> {
+        let merge = merge_hash(self.secret, &msg);
+        let first = merge.and_then(|m| self.index.get(&m)).and_then(|k| self.servers.get(*k));
+        if first.is_some_and(ServerTransaction::is_pending) {
+            self.reply_stateless(flow, &msg, 482, &[]);
+            return None;
+        }
+        let tx = self.open_server(hash, flow, &msg, now);
+        if let (Some(merge), Some(server)) = (merge, self.servers.get_mut(tx)) {
+            server.merge = merge;
+            self.index.insert(merge, tx);
+        }
+        Some(Event::Invite { tx, msg, flow })
+    }
+
+    fn receive_ack(&mut self, msg: Message, now: Time) -> Option<Event<O>> {
+        let hash = transaction_hash(self.secret, &msg, b"INVITE");
+        if let Some(tx) = self.find_server(hash, &msg) {
+            self.server_ack(tx, now);
+            return None;
+        }
+        let dialog = self.find_dialog(msg.to_tag()?, &msg)?;
+        let entry = self.dialogs.get_mut(dialog)?;
+        let owner = entry.owner;
+        let tx = entry.answered.take()?;
+        self.server_ack(tx, now);
+        Some(Event::Ack { dialog, owner, msg })
+    }
+
+    /// RFC 3261 section 9.2. The answer to the CANCEL is the same however often it comes, so it needs no transaction.
+    fn receive_cancel(&mut self, flow: Flow, msg: Message, _now: Time) -> Option<Event<O>> {
+        let hash = transaction_hash(self.secret, &msg, b"INVITE");
+        let Some(tx) = self.find_server(hash, &msg) else {
+            self.reply_stateless(flow, &msg, 481, &[]);
+            return None;
+        };
+        self.reply_stateless(flow, &msg, 200, &[]);
+        let pending = self.servers.get(tx).is_some_and(ServerTransaction::is_pending);
+        pending.then_some(Event::Cancelled { tx, msg })
+    }
+
+    fn receive_response(&mut self, msg: Message, now: Time) -> Option<Event<O>> {
+        let key = msg.top_via().and_then(|v| v.branch()).and_then(|b| self.ids.read_branch(b));
+        let key = key.map(|k| ClientKey::from(KeyData::from_ffi(k)));
+        let Some(key) = key.filter(|k| self.clients.contains_key(*k)) else {
+            self.strays += 1;
+            return None;
+        };
+        self.client_response(key, msg, now)
+    }
+
+    /// The dialog of a request, by our tag in its To; Call-ID and their tag must fit (RFC 3261 section 12.2.2).
+    fn find_dialog(&self, to_tag: &[u8], msg: &Message) -> Option<DialogKey> {
+        let key = DialogKey::from(KeyData::from_ffi(self.ids.read(Kind::Tag, to_tag)?));
+        let dialog = self.dialogs.get(key)?;
+        let fits = dialog.call_id == msg.call_id() && msg.from_tag().unwrap_or_default() == dialog.remote_tag;
+        fits.then_some(key)
+    }
+
+    /// RFC 3261 section 12.2.2: a CSeq that went backwards gets 500.
+    fn in_order(&mut self, key: DialogKey, flow: Flow, msg: &Message) -> Option<O> {
+        let seq = msg.cseq().map_or(0, |c| c.0);
+        let dialog = self.dialogs.get_mut(key)?;
+        if dialog.remote_seq.is_some_and(|last| seq <= last) {
+            self.reply_stateless(flow, msg, 500, &[("Retry-After", b"1")]);
+            return None;
+        }
+        dialog.remote_seq = Some(seq);
+        Some(dialog.owner)
+    }
+
+    fn find_server(&self, hash: u64, msg: &Message) -> Option<ServerKey> {
+        let key = *self.index.get(&hash)?;
+        self.servers.get(key)?.reply.is_of(msg).then_some(key)
+    }
+
+    fn open_server(&mut self, hash: u64, flow: Flow, msg: &Message, now: Time) -> ServerKey {
+        let invite = msg.method() == Method::Invite;
+        let tx = ServerTransaction::new(invite, flow, ReplyHead::new(msg, flow), hash, now);
+        let deadline = tx.deadline;
+        let key = self.servers.insert(tx);
+        self.index.insert(hash, key);
+        self.arm_server(key, deadline);
+        key
+    }
+
+    /// Forgets a server transaction and its places in the index.
+    pub(super) fn close_server(&mut self, key: ServerKey) {
+        let Some(tx) = self.servers.remove(key) else { return };
+        for hash in [tx.hash, tx.merge] {
+            if self.index.get(&hash) == Some(&key) {
+                self.index.remove(&hash);
+            }
+        }
+    }
+
+    /// Lets a copy of this INVITE by another way through again: it was refused.
+    pub(super) fn unmerge(&mut self, key: ServerKey) {
+        let merge = self.servers.get(key).map_or(0, |tx| tx.merge);
+        if self.index.get(&merge) == Some(&key) {
+            self.index.remove(&merge);
+        }
+    }
+
+    pub(super) fn arm_client(&mut self, key: ClientKey, deadline: Option<Time>) {
+        if let Some(at) = deadline {
+            self.timers.arm(at, Timed::Client(key));
+        }
+    }
+
+    pub(super) fn arm_server(&mut self, key: ServerKey, deadline: Option<Time>) {
+        if let Some(at) = deadline {
+            self.timers.arm(at, Timed::Server(key));
+        }
+    }
+
+    pub(super) fn transmit(&mut self, flow: Flow, bytes: Bytes, client: Option<ClientKey>) {
+        self.out.push_back(Transmit { flow, bytes, client });
+    }
+}
+
+/// Dialogs.
+impl<O: Copy> Endpoint<O> {
+    /// Our side of the dialog that this INVITE may become. One INVITE can have several: one early dialog for each leg.
+    pub fn open_callee_dialog(&mut self, msg: &Message, flow: Flow, contact: Bytes, owner: O) -> DialogKey {
+        let peer = Peer::of_request(msg);
+        let ids = self.ids;
+        let local = msg.get(Name::To).unwrap_or_default();
+        let target = peer.target.unwrap_or_else(|| Bytes::copy_from_slice(address_of(&peer.value)));
+        self.dialogs.insert_with_key(|key| Dialog {
+            owner,
+            call_id: Bytes::copy_from_slice(msg.call_id()),
+            local_tag: ids.make(Kind::Tag, key.data().as_ffi()),
+            local: Bytes::copy_from_slice(local),
+            remote: peer.value,
+            remote_tag: peer.tag,
+            local_seq: 0,
+            remote_seq: msg.cseq().map(|c| c.0),
+            routes: peer.routes,
+            target,
+            flow,
+            contact,
+            confirmed: false,
+            invite: None,
+            invite_seq: 0,
+            answered: None,
+        })
+    }
+
+    /// A dialog of which we are the caller, with a Call-ID of ours. `local` and `remote` are From and To values without tags.
+    pub fn open_caller_dialog(&mut self, local: Bytes, remote: Bytes, target: Bytes, contact: Bytes, flow: Flow, owner: O) -> DialogKey {
+        let ids = self.ids;
+        self.dialogs.insert_with_key(|key| {
+            let ffi = key.data().as_ffi();
+            Dialog {
+                owner,
+                call_id: Bytes::copy_from_slice(ids.make(Kind::CallId, ffi).as_bytes()),
+                local_tag: ids.make(Kind::Tag, ffi),
+                local,
+                remote,
+                remote_tag: Bytes::new(),
+                local_seq: 0,
+                remote_seq: None,
+                routes: Default::default(),
+                target,
+                flow,
+                contact,
+                confirmed: false,
+                invite: None,
+                invite_seq: 0,
+                answered: None,
+            }
+        })
+    }
+
+    /// Begins a request inside a dialog (or the INVITE that creates it): start line, Via, Max-Forwards, Route, From, To,
+    /// Call-ID, CSeq, and Contact where the method wants one. Add what else it needs and hand it to [`Endpoint::send`].
+    pub fn begin(&mut self, dialog: DialogKey, method: &[u8], max_forwards: u8, owner: O, now: Time) -> Option<(ClientKey, Writer)> {
+        let hop = self.dialogs.get(dialog)?.next_hop(&self.locals);
+        let invite = method == b"INVITE";
+        let tx = self.clients.insert(ClientTransaction::new(invite, hop, owner, Some(dialog), now));
+        let branch = self.branch(tx);
+        let entry = self.dialogs.get_mut(dialog)?;
+        entry.local_seq += 1;
+        if invite {
+            entry.invite = Some(tx);
+            entry.invite_seq = entry.local_seq;
+        }
+        let seq = entry.local_seq;
+        let mut w = self.compose(dialog, method, seq, &branch, hop, max_forwards)?;
+        let entry = self.dialogs.get(dialog)?;
+        if matches!(method, b"INVITE" | b"UPDATE" | b"SUBSCRIBE" | b"NOTIFY" | b"REFER") {
+            w.header("Contact", &entry.contact);
+        }
+        Some((tx, w))
+    }
+
+    /// Acknowledges the 2xx of the dialog's INVITE (RFC 3261 section 13.2.2.4), with the answer if the offer came late.
+    pub fn acknowledge(&mut self, dialog: DialogKey, content_type: &[u8], body: &[u8]) {
+        let Some(entry) = self.dialogs.get(dialog) else { return };
+        let (seq, invite, hop) = (entry.invite_seq, entry.invite, entry.next_hop(&self.locals));
+        // A transaction of its own in name only: nothing ever answers an ACK.
+        let branch = self.ids.make(Kind::Branch, dialog.data().as_ffi() ^ u64::from(seq) << 40);
+        let Some(mut w) = self.compose(dialog, b"ACK", seq, &branch, hop, 70) else { return };
+        let bytes = if body.is_empty() {
+            w.finish()
+        } else {
+            w.header("Content-Type", content_type);
+            w.finish_body(body)
+        };
+        if let Some(tx) = invite.and_then(|key| self.clients.get_mut(key)) {
+            tx.ack = Some((hop, bytes.clone()));
+        }
+        self.transmit(hop, bytes, None);
+    }
+
+    pub(super) fn branch(&self, tx: ClientKey) -> Id {
+        self.ids.make(Kind::Branch, tx.data().as_ffi())
+    }
+
+    fn compose(&self, dialog: DialogKey, method: &[u8], seq: u32, branch: &Id, hop: Flow, max_forwards: u8) -> Option<Writer> {
+        let entry = self.dialogs.get(dialog)?;
+        let mut w = Writer::request(method, &entry.target);
+        via(&mut w, &self.locals, hop, branch);
+        w.header_num("Max-Forwards", u64::from(max_forwards));
+        for route in &entry.routes {
+            w.header("Route", route);
+        }
+        w.header_parts("From", &[&entry.local, b";tag=", entry.local_tag.as_bytes()]);
+        w.header("To", &entry.remote);
+        w.header("Call-ID", &entry.call_id);
+        w.header_parts("CSeq", &[number(seq).as_bytes(), b" ", method]);
+        Some(w)
+    }
+}
+
+/// Requests outside any dialog.
+impl<O: Copy> Endpoint<O> {
+    /// Begins a client transaction for a request that is composed elsewhere: its key and the whole Via value to use.
+    pub fn begin_plain(&mut self, flow: Flow, owner: O, now: Time) -> (ClientKey, String) {
+        let tx = self.clients.insert(ClientTransaction::new(false, flow, owner, None, now));
+        let branch = self.branch(tx);
+        let local = self.locals.of(flow);
+        let branch = String::from_utf8_lossy(branch.as_bytes());
+        (tx, format!("SIP/2.0/{} {};branch=z9hG4bK{branch};rport", flow.transport.via(), local.sent_by))
+    }
+
+    /// An id for a Call-ID or tag of such a request.
+    pub fn plain_id(&self, tx: ClientKey) -> Id {
+        self.ids.make(Kind::CallId, tx.data().as_ffi())
+    }
+
+    /// Sends what was begun.
+    pub fn send(&mut self, tx: ClientKey, bytes: Bytes, now: Time) {
+        let Some(client) = self.clients.get_mut(tx) else { return };
+        client.bytes = bytes.clone();
+        client.machine = Machine::new(client.invite, now, client.flow.transport.is_reliable());
+        client.deadline = client.machine.deadline();
+        let (flow, deadline) = (client.flow, client.deadline);
+        self.arm_client(tx, deadline);
+        self.transmit(flow, bytes, Some(tx));
+    }
+}
+
+/// Writes our Via: RFC 3581 asks for `rport` on every one.
+pub(super) fn via(w: &mut Writer, locals: &Locals, flow: Flow, branch: &Id) {
+    let transport = flow.transport.via().as_bytes();
+    let sent_by = locals.of(flow).sent_by.as_bytes();
+    w.header_parts("Via", &[b"SIP/2.0/", transport, b" ", sent_by, b";branch=z9hG4bK", branch.as_bytes(), b";rport"]);
+}
+
+/// A decimal on the stack.
+pub(super) fn number(n: u32) -> Decimal {
+    let mut text = [0; 10];
+    let mut at = text.len();
+    let mut rest = n;
+    loop {
+        at -= 1;
+        text[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return Decimal { text, at };
+        }
+    }
+}
+
+pub(super) struct Decimal {
+    text: [u8; 10],
+    at: usize,
+}
+
+impl Decimal {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.text[self.at..]
+    }
+}
+
+fn address_of(value: &[u8]) -> &[u8] {
+    NameAddr::parse(value).map_or(&[], |n| n.uri)
+}
+
+/// Call-ID, From tag and CSeq of an INVITE; `None` where one is missing.
+fn merge_hash(secret: u64, msg: &Message) -> Option<u64> {
+    let mut h = std::hash::DefaultHasher::new();
+    h.write_u64(!secret);
+    h.write(msg.call_id());
+    h.write(msg.from_tag().filter(|t| !t.is_empty())?);
+    h.write_u32(msg.cseq()?.0);
+    (!msg.call_id().is_empty()).then(|| h.finish())
+}
+
+/// The index's keys are keyed hashes already.
+#[derive(Default)]
+struct Prehashed(u64);
+
+impl Hasher for Prehashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {}
+    fn write_u64(&mut self, n: u64) {
+        self.0 = n;
+    }
+}

@@ -1,0 +1,36 @@
+//! Floor 1: the SIP core, sans-IO.
+//!
+//! Reads the wire ([`scan`], [`frame`]), writes it ([`write`], copy-editing relayed messages from their own bytes), and
+//! keeps transactions and dialogs ([`endpoint`]). It opens no sockets, reads no clock, and knows nothing of
+//! emergencies. `compose` is the only place that names `rsip`: it composes the few requests that are our own.
+//!
+//! Read [`endpoint::Endpoint`] first, then [`scan::Message`].
+
+pub mod compose;
+pub mod dialog;
+pub mod endpoint;
+pub mod flow;
+pub mod frame;
+pub mod header;
+pub mod ids;
+pub mod scan;
+pub mod sdp;
+pub mod timer;
+pub mod transaction;
+pub mod write;
+
+mod client;
+mod server;
+
+pub use endpoint::{Endpoint, Event, Transmit};
+pub use flow::{Flow, Local, Locals, Transport};
+pub use scan::{Message, Method, Name};
+
+slotmap::new_key_type! {
+    /// Names a request of ours.
+    pub struct ClientKey;
+    /// Names a request to us.
+    pub struct ServerKey;
+    /// Names a dialog.
+    pub struct DialogKey;
+}

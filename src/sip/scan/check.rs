@@ -1,0 +1,189 @@
+//! The strict questions: does a value keep to the grammar of RFC 3261 section 25.1?
+//!
+//! Nothing is taken from a value here. Bytes above 127, unknown parameters, parameters without value and one `;` too many
+//! are ordinary input.
+
+use super::line::{is_token, token_len};
+use crate::sip::header::{Via, quoted_len, values};
+use crate::words::{Scheme, Uri, uri};
+
+/// A Request-URI. Unknown schemes are not wrong (416 is the answer to them), header fields are.
+pub(super) fn is_request_uri(b: &[u8]) -> bool {
+    match Uri::parse(b) {
+        Some(u) if matches!(u.scheme, Scheme::Sip | Scheme::Sips) => u.is_well_formed() && u.headers.is_empty(),
+        Some(_) => !b.iter().any(|&c| c <= b' ' || matches!(c, b'<' | b'>' | b'"')),
+        None => false,
+    }
+}
+
+/// A `name-addr` or `addr-spec` with parameters.
+pub(super) fn is_name_addr(v: &[u8]) -> bool {
+    let quoted = quoted_len(v).unwrap_or(0);
+    let rest = v.get(quoted..).unwrap_or_default().trim_ascii_start();
+    if quoted == 1 || (quoted > 1 && (v.get(quoted - 1) != Some(&b'"') || rest.first() != Some(&b'<'))) {
+        return false;
+    }
+    let Some(open) = memchr::memchr(b'<', rest) else {
+        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let uri = rest.get(..end).unwrap_or_default().trim_ascii();
+        return memchr::memchr2(b'?', b',', uri).is_none() && is_address(uri) && are_params(rest.get(end..).unwrap_or_default());
+    };
+    let (display, inside) = (rest.get(..open).unwrap_or_default(), rest.get(open + 1..).unwrap_or_default());
+    let Some(close) = memchr::memchr(b'>', inside) else { return false };
+    memchr::memchr2(b'"', b';', display).is_none()
+        && is_address(inside.get(..close).unwrap_or_default())
+        && are_params(inside.get(close + 1..).unwrap_or_default())
+}
+
+/// The values of a Contact: `*`, or addresses.
+pub(super) fn is_contact(v: &[u8]) -> bool {
+    v == b"*" || (!v.is_empty() && values(v).all(is_name_addr))
+}
+
+/// The hops of a Via.
+pub(super) fn is_via(v: &[u8]) -> bool {
+    !v.is_empty() && values(v).all(is_hop)
+}
+
+/// A Call-ID: one word without blanks or controls. Laxer than the grammar, as everybody is.
+pub(super) fn is_call_id(v: &[u8]) -> bool {
+    !v.iter().any(|&c| c <= b' ' || c == 0x7f)
+}
+
+fn is_hop(v: &[u8]) -> bool {
+    let Some(via) = Via::parse_hop(v) else { return false };
+    let Some(semi) = memchr::memchr(b';', v) else { return is_sent_by(&via, v) };
+    is_sent_by(&via, v.get(..semi).unwrap_or_default()) && are_params(v.get(semi..).unwrap_or_default())
+}
+
+/// Whether transport, host and port are what they should be; `v` is the hop without its parameters.
+fn is_sent_by(via: &Via<'_>, v: &[u8]) -> bool {
+    let behind_host = memchr::memrchr(b']', v).map_or(v, |i| v.get(i..).unwrap_or_default());
+    let port_is_sound = via.port.is_some() || memchr::memchr(b':', behind_host).is_none();
+    via.transport.iter().all(|&c| is_token(c)) && uri::is_host(via.host) && port_is_sound
+}
+
+/// A URI inside a header field: any scheme, blanks around it let through.
+fn is_address(b: &[u8]) -> bool {
+    Uri::parse(b).is_some_and(|u| u.is_well_formed())
+}
+
+/// `*(SEMI generic-param)`; a doubled `;`, and one at the end, are let through.
+fn are_params(mut p: &[u8]) -> bool {
+    loop {
+        p = match after_semi(p) {
+            Ok(rest) => after_semi(rest).unwrap_or(rest),
+            Err(rest) => return rest.is_empty(),
+        };
+        if p.is_empty() {
+            return true;
+        }
+        let key = token_len(p);
+        if key == 0 {
+            return false;
+        }
+        p = p.get(key..).unwrap_or_default().trim_ascii_start();
+        if let Some(value) = p.strip_prefix(b"=") {
+            let value = value.trim_ascii_start();
+            p = value.get(value_len(value)..).unwrap_or_default();
+        }
+    }
+}
+
+/// What follows a `;`, or what stands there instead of one; blanks around left out.
+fn after_semi(p: &[u8]) -> Result<&[u8], &[u8]> {
+    let p = p.trim_ascii_start();
+    p.strip_prefix(b";").map(<[u8]>::trim_ascii_start).ok_or(p)
+}
+
+/// A token, host or quoted string; what neighbours put into parameters beside these (`/`, `[`, `@`, `:`) is let through.
+fn value_len(v: &[u8]) -> usize {
+    match quoted_len(v) {
+        Some(n) => n,
+        None => match token_len(v) {
+            whole if v.get(whole).is_none_or(|&c| c == b';') => whole,
+            _ => v.iter().take_while(|&&c| c > b' ' && !matches!(c, b';' | b',' | b'"' | b'<' | b'>' | b'?')).count(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_keep_to_the_grammar() {
+        for good in [
+            "sip:a@b",
+            "<sip:a@b;x?h=1>;tag=1",
+            "\"Quoted string \\\"\\\"\" <sip:j@e> ; newparam =\r\n newvalue ;\r\n secondparam ; q = 0.33",
+            "Alice B. <sip:a@b>",
+            "Bell, Alexander <sip:a@b>;tag=43",
+            "isbn:2983792873",
+            "<tel:+1425;phone-context=x>;+sip.instance=\"<urn:uuid:1>\"",
+            "J\u{f6}rg <sip:a@b>;",
+            "sip:vivekg@chair ;   tag    = 1918",
+            "<sip:a@b>; reg-id=1;\r\n ;+sip.instance=\"<urn:uuid:1>\"",
+            "<sip:a@[::1]:5060>;x=[::1]:1/2",
+        ] {
+            assert!(is_name_addr(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "\"Mr. J. User <sip:a@b>",
+            "\"a\" \"b\"<sip:a@b>",
+            "\"a\" sip:a@b",
+            "<sip:a@b",
+            "<>",
+            "sip:",
+            "alice",
+            "\"Joe\" <sip:joe@example.org>;;;;",
+            "<sip:a@b> junk",
+            "sip:a@b?x=y",
+            "<sip:a@b>;=1",
+            "sip:a b@c",
+        ] {
+            assert!(!is_name_addr(bad.as_bytes()), "{bad}");
+        }
+        assert!(
+            is_contact(b"*") && is_contact(b"<sip:a@b>, sip:c@d;q=1") && !is_contact(b"\"\" <> ;, <sip:a@b>") && !is_contact(b"")
+        );
+    }
+
+    #[test]
+    fn hops_keep_to_the_grammar() {
+        for good in [
+            "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1;rport",
+            "SIP/2.0/UDP host",
+            "SIP  / 2.0  / TCP     spindle.example.com   ;\r\n  branch  =   z9  ,\r\n SIP  /    2.0   / UDP  192.168.255.111   ; branch=\r\n z9",
+            "SIP/2.0/UDP [2001:db8::9:1]:5060;received=[2001:db8::9:255]; branch=x",
+            "SIP/2.0/UDP [::1];received=2001:db8::1",
+            "SIP/2.0/WSS df7jal23ls0d.invalid;branch=z9",
+            "SIP/2.0/UDP my.ex.fr :4054 ;ttl=16",
+        ] {
+            assert!(is_via(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "SIP/2.0/UDP",
+            "SIP/2.0/UDP 192.0.2.15;;,;,,",
+            "SIP/2.0/UDP h:99999",
+            "SIP/2.0/UDP h:x;branch=1",
+            "SIP/2.0/UDP h:h",
+            "SIP/2.0/UDP 2001:db8::1",
+            "SIP/2.0/UDP a b",
+        ] {
+            assert!(!is_via(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_request_uri_is_of_any_scheme_but_has_no_headers() {
+        for good in ["sip:a@b", "urn:service:sos", "tel:911", "soap.beep://192.0.2.103:3002", "sip:vivekg@chair;unknownparam"] {
+            assert!(is_request_uri(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "911", "sip:a@b?Route=%3Csip:c%3E", "sip:a@b; lr", "sip:2001:db8::10", "sip:@@b", "tel:9 11"] {
+            assert!(!is_request_uri(bad.as_bytes()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The endpoint's server side: requests to us and what we answer.
+
+use super::endpoint::{Endpoint, Event};
+use super::flow::Flow;
+use super::ids::{COOKIE, Kind};
+use super::header::{Via, first_value, host_is, split_params, unfold};
+use super::scan::{Header, Message, Name};
+use super::transaction::{InviteServer, Server, Todo};
+use super::write::{Writer, reason_phrase};
+use super::{DialogKey, ServerKey};
+use crate::words::Time;
+use bytes::{Bytes, BytesMut};
+use slotmap::Key;
+use std::hash::{DefaultHasher, Hasher};
+use std::net::SocketAddr;
+
+enum Machine {
+    Invite(InviteServer),
+    Other(Server),
+}
+
+pub(super) struct ServerTransaction {
+    machine: Machine,
+    pub(super) flow: Flow,
+    pub(super) reply: ReplyHead,
+    pub(super) hash: u64,
+    pub(super) merge: u64,
+    pub(super) deadline: Option<Time>,
+    last: Bytes,
+    dialog: Option<DialogKey>,
+}
+
+impl ServerTransaction {
+    pub(super) fn new(invite: bool, flow: Flow, reply: ReplyHead, hash: u64, now: Time) -> Self {
+        let machine = if invite { Machine::Invite(InviteServer::new(now)) } else { Machine::Other(Server::new(now)) };
+        let flow = Flow { remote: reply.remote, ..flow };
+        let mut tx = Self { machine, flow, reply, hash, merge: 0, deadline: None, last: Bytes::new(), dialog: None };
+        tx.deadline = tx.next_deadline();
+        tx
+    }
+
+    /// Whether it is an INVITE without a final response.
+    pub(super) const fn is_pending(&self) -> bool {
+        matches!(self.machine, Machine::Invite(InviteServer::Proceeding { .. }))
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        match &self.machine {
+            Machine::Invite(m) => m.deadline(),
+            Machine::Other(m) => m.deadline(),
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        matches!(self.machine, Machine::Invite(InviteServer::Terminated) | Machine::Other(Server::Terminated))
+    }
+}
+
+/// What every response to a request repeats from it (RFC 3261 section 8.2.6.2), and where they go.
+pub(super) struct ReplyHead {
+    /// Via, Record-Route, From, Call-ID, CSeq: whole fields.
+    head: Bytes,
+    /// How much of it is the topmost Via.
+    via: usize,
+    /// The To field without its line end.
+    to: Bytes,
+    to_has_tag: bool,
+    remote: SocketAddr,
+}
+
+impl ReplyHead {
+    /// Copies what there is; what the request lacks, its answer lacks as well (RULES R4).
+    pub(super) fn new(msg: &Message, flow: Flow) -> Self {
+        let mut head = Writer::with_buf(BytesMut::with_capacity(512));
+        let mut to = Bytes::new();
+        let mut via = 0;
+        for h in msg.headers() {
+            match h.name {
+                Name::Via if via == 0 => {
+                    top_via(&mut head, msg.value(h), flow);
+                    via = head.len();
+                }
+                Name::Via | Name::RecordRoute | Name::From | Name::CallId | Name::CSeq => {
+                    head.copy(msg, h);
+                }
+                Name::To if to.is_empty() => to = to_field(msg, h),
+                _ => {}
+            }
+        }
+        Self {
+            head: head.into_fields(),
+            via,
+            to,
+            to_has_tag: msg.to_tag().is_some(),
+            remote: reply_address(msg, flow),
+        }
+    }
+
+    /// Whether this is the head for a copy of `msg`: the same branch, byte for byte.
+    pub(super) fn is_of(&self, msg: &Message) -> bool {
+        let branch = msg.top_via().and_then(|v| v.branch()).unwrap_or_default();
+        self.head.get(..self.via).is_some_and(|via| memchr::memmem::find(via, branch).is_some())
+    }
+
+    fn compose(&self, status: u16, tag: &[u8]) -> Writer {
+        let mut w = Writer::response(status, reason_phrase(status).as_bytes());
+        w.raw(&self.head);
+        if !self.to.is_empty() {
+            w.raw(&self.to);
+            if !self.to_has_tag && !tag.is_empty() {
+                w.raw(b";tag=");
+                w.raw(tag);
+            }
+            w.raw(b"\r\n");
+        }
+        w
+    }
+}
+
+impl<O: Copy> Endpoint<O> {
+    /// Begins a response outside any dialog; `None` if the transaction is gone.
+    pub fn reply(&self, tx: ServerKey, status: u16) -> Option<Writer> {
+        let tag = self.ids.make(Kind::CallId, tx.data().as_ffi());
+        Some(self.servers.get(tx)?.reply.compose(status, if status == 100 { b"" } else { tag.as_bytes() }))
+    }
+
+    /// Begins a response inside a dialog of ours: with its tag, and its Contact.
+    pub fn reply_in(&self, tx: ServerKey, dialog: DialogKey, status: u16) -> Option<Writer> {
+        let dialog = self.dialogs.get(dialog)?;
+        let mut w = self.servers.get(tx)?.reply.compose(status, dialog.local_tag.as_bytes());
+        w.header("Contact", &dialog.contact);
+        Some(w)
+    }
+
+    /// Sends a response. A 2xx to an INVITE names the dialog whose ACK it waits for.
+    pub fn respond(&mut self, key: ServerKey, status: u16, dialog: Option<DialogKey>, bytes: Bytes, now: Time) {
+        let Some(tx) = self.servers.get_mut(key) else { return };
+        let reliable = tx.flow.transport.is_reliable();
+        let refused = status >= 300 && tx.is_pending();
+        match &mut tx.machine {
+            Machine::Invite(m) => *m = m.on_send(status, now, reliable),
+            Machine::Other(m) => *m = m.on_send(status, now, reliable),
+        }
+        tx.last = bytes.clone();
+        tx.dialog = dialog;
+        tx.deadline = tx.next_deadline();
+        let (flow, deadline, invite) = (tx.flow, tx.deadline, matches!(tx.machine, Machine::Invite(_)));
+        if tx.is_over() {
+            self.close_server(key);
+        } else {
+            self.arm_server(key, deadline);
+        }
+        if refused {
+            self.unmerge(key);
+        }
+        if let Some(entry) = dialog.filter(|_| invite && (200..300).contains(&status)).and_then(|d| self.dialogs.get_mut(d)) {
+            entry.answered = Some(key);
+            entry.confirmed = true;
+        }
+        self.transmit(flow, bytes, None);
+    }
+
+    /// A response with nothing in it but what it repeats.
+    pub fn respond_plain(&mut self, tx: ServerKey, status: u16, now: Time) {
+        if let Some(w) = self.reply(tx, status) {
+            self.respond(tx, status, None, w.finish(), now);
+        }
+    }
+
+    /// Answers without keeping anything: the same request gets the same answer, tag included. Never for an ACK.
+    pub fn reply_stateless(&mut self, flow: Flow, msg: &Message, status: u16, more: &[(&str, &[u8])]) {
+        if msg.method_bytes() == b"ACK" {
+            return;
+        }
+        let head = ReplyHead::new(msg, flow);
+        let hash = transaction_hash(self.secret(), msg, b"");
+        let tag = self.ids.make(Kind::CallId, hash);
+        let mut w = head.compose(status, tag.as_bytes());
+        for (name, value) in more {
+            w.header(name, value);
+        }
+        self.transmit(Flow { remote: head.remote, ..flow }, w.finish(), None);
+    }
+
+    pub(super) fn server_retransmission(&mut self, key: ServerKey) {
+        let Some(tx) = self.servers.get(key) else { return };
+        let send = match &tx.machine {
+            Machine::Invite(m) => m.on_retransmission().send,
+            Machine::Other(_) => true,
+        };
+        if send && !tx.last.is_empty() {
+            let (flow, bytes) = (tx.flow, tx.last.clone());
+            self.transmit(flow, bytes, None);
+        }
+    }
+
+    pub(super) fn server_ack(&mut self, key: ServerKey, now: Time) {
+        let Some(tx) = self.servers.get_mut(key) else { return };
+        let reliable = tx.flow.transport.is_reliable();
+        if let Machine::Invite(m) = &mut tx.machine {
+            *m = m.on_ack(now, reliable);
+        }
+        tx.last = Bytes::new();
+        tx.deadline = tx.next_deadline();
+        let deadline = tx.deadline;
+        if tx.is_over() {
+            self.close_server(key);
+        } else {
+            self.arm_server(key, deadline);
+        }
+    }
+
+    pub(super) fn server_timer(&mut self, key: ServerKey, deadline: Time, now: Time) -> Option<Event<O>> {
+        let tx = self.servers.get_mut(key)?;
+        if tx.deadline != Some(deadline) {
+            return None;
+        }
+        let mut todo = Todo::default();
+        match &mut tx.machine {
+            Machine::Invite(m) => (*m, todo) = m.on_timer(now),
+            Machine::Other(m) => *m = m.on_timer(now),
+        }
+        if todo.trying {
+            tx.last = tx.reply.compose(100, b"").finish();
+        }
+        let again = (todo.send || todo.trying).then(|| (tx.flow, tx.last.clone()));
+        tx.deadline = tx.next_deadline();
+        let (next, dialog) = (tx.deadline, tx.dialog);
+        if tx.is_over() {
+            self.close_server(key);
+        } else {
+            self.arm_server(key, next);
+        }
+        if let Some((flow, bytes)) = again {
+            self.transmit(flow, bytes, None);
+        }
+        let dialog = dialog.filter(|_| todo.timed_out)?;
+        let owner = self.dialogs.get(dialog)?.owner;
+        Some(Event::NoAck { dialog, owner })
+    }
+}
+
+/// What tells one server transaction from another (RFC 3261 section 17.2.3), keyed so that nobody can aim for a
+/// collision. Requests without the magic cookie are told apart by everything that section lists for them.
+pub(super) fn transaction_hash(secret: u64, msg: &Message, method: &[u8]) -> u64 {
+    let mut h = DefaultHasher::new();
+    h.write_u64(secret);
+    h.write(method);
+    let via = msg.top_via();
+    let branch = via.as_ref().and_then(|v| v.branch()).unwrap_or_default();
+    if let Some(via) = &via {
+        h.write(via.host);
+        h.write_u16(via.port.unwrap_or(0));
+    }
+    if branch.len() > COOKIE.len() && branch.starts_with(COOKIE) {
+        h.write(branch);
+        return h.finish();
+    }
+    h.write(msg.get(Name::Via).unwrap_or_default());
+    h.write(msg.uri());
+    h.write(msg.call_id());
+    h.write(msg.from_tag().unwrap_or_default());
+    h.write_u32(msg.cseq().map_or(0, |c| c.0));
+    h.finish()
+}
+
+/// RFC 3261 section 18.2.1 and RFC 3581 section 4: what the packet's source says beats whatever the Via says.
+fn top_via(head: &mut Writer, value: &[u8], flow: Flow) {
+    let (first, rest) = first_value(value);
+    let via = Via::parse(first);
+    let wants_rport = via.as_ref().is_some_and(|v| v.param("rport").is_some());
+    let same_host = via.as_ref().is_some_and(|v| host_is(v.host, flow.remote.ip()));
+    head.raw(b"Via: ");
+    for (i, part) in split_params(first).enumerate() {
+        let name = part.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        if i == 0 {
+            head.raw(&unfold(part));
+        } else if !name.eq_ignore_ascii_case(b"received") && !name.eq_ignore_ascii_case(b"rport") {
+            head.raw(b";").raw(&unfold(part));
+        }
+    }
+    if !same_host || wants_rport {
+        head.raw(format!(";received={}", flow.remote.ip()).as_bytes());
+    }
+    if wants_rport {
+        head.raw(format!(";rport={}", flow.remote.port()).as_bytes());
+    }
+    if !rest.is_empty() {
+        head.raw(b", ").raw(&unfold(rest));
+    }
+    head.raw(b"\r\n");
+}
+
+/// The To field, folds and all, without its line end.
+fn to_field(msg: &Message, h: &Header) -> Bytes {
+    let mut w = Writer::with_buf(BytesMut::with_capacity(128));
+    w.copy(msg, h);
+    let field = w.into_fields();
+    field.slice(..field.len() - b"\r\n".len())
+}
+
+/// RFC 3261 section 18.2.2, RFC 3581 section 4: back to the packet's source; to its port with `rport`, else to the Via's.
+fn reply_address(msg: &Message, flow: Flow) -> SocketAddr {
+    let Some(via) = msg.top_via() else { return flow.remote };
+    if flow.transport.is_reliable() || via.param("rport").is_some() {
+        return flow.remote;
+    }
+    SocketAddr::new(flow.remote.ip(), via.port.unwrap_or(5060))
+}

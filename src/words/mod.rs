@@ -1,0 +1,18 @@
+//! Floor 0: the field's nouns. Parse and format only.
+//!
+//! No policy, no sockets, no clock. Read [`E164`], [`Time`] and [`Private`] first.
+
+mod country;
+pub mod dial_string;
+mod phone;
+pub mod plan;
+mod private;
+pub mod service;
+mod time;
+pub mod uri;
+
+pub use country::Country;
+pub use phone::E164;
+pub use private::Private;
+pub use time::Time;
+pub use uri::{Scheme, Uri};

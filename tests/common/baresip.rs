@@ -1,0 +1,113 @@
+//! A real phone: baresip with an account at the PBX, steered over its control socket.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::child::Child;
+use super::clock::{Deadline, until};
+
+/// The running phone.
+pub struct Baresip {
+    _child: Child,
+    control: TcpStream,
+    unread: Vec<u8>,
+    events: Vec<String>,
+    _dir: tempfile::TempDir,
+}
+
+/// What a phone does when it rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Answers at once.
+    Auto,
+    /// Rings until told otherwise.
+    Manual,
+}
+
+impl Baresip {
+    /// Starts a phone at `ip` that registers as `user` at `pbx`.
+    pub fn start(ip: IpAddr, user: &str, pbx: SocketAddr, answer: Answer) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let templates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/baresip");
+        let answer = if answer == Answer::Auto { "auto" } else { "manual" };
+        for name in ["config", "accounts"] {
+            let text = std::fs::read_to_string(templates.join(name)).unwrap();
+            let text = text.replace("@USER@", user).replace("@PBX@", &pbx.ip().to_string()).replace("@ANSWER@", answer);
+            let text = text.replace("@ADDRESS@", &ip.to_string()).replace("@MODULES@", &modules().display().to_string());
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        std::fs::write(dir.path().join("contacts"), "").unwrap();
+        let mut command = Command::new("baresip");
+        command.arg("-f").arg(dir.path()).env("HOME", dir.path());
+        let child = Child::start(&format!("baresip {user}"), command);
+        let control = until("baresip's control socket", Duration::from_secs(10), || TcpStream::connect((ip, 4444)).ok());
+        control.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        Self { _child: child, control, unread: Vec::new(), events: Vec::new(), _dir: dir }
+    }
+
+    /// Dials.
+    pub fn dial(&mut self, uri: &str) {
+        self.command("dial", uri);
+    }
+
+    /// Hangs up.
+    pub fn hang_up(&mut self) {
+        self.command("hangup", "");
+    }
+
+    /// Waits for an event, for example `CALL_ESTABLISHED`, and takes it and all before it; gives its JSON text.
+    pub fn until(&mut self, event: &str, within: Duration) -> String {
+        self.event_within(event, within).unwrap_or_else(|| panic!("the phone did not say {event}; it said {:?}", self.events))
+    }
+
+    /// The same; `None` where it does not come.
+    pub fn event_within(&mut self, event: &str, within: Duration) -> Option<String> {
+        let deadline = Deadline::after(within);
+        let wanted = format!("\"{event}\"");
+        loop {
+            if let Some(at) = self.events.iter().position(|e| e.contains(&wanted)) {
+                return self.events.drain(..=at).next_back();
+            }
+            if deadline.passed() {
+                return None;
+            }
+            self.read();
+        }
+    }
+
+    fn command(&mut self, name: &str, parameters: &str) {
+        let json = format!("{{\"command\":\"{name}\",\"params\":\"{parameters}\"}}");
+        write!(self.control, "{}:{json},", json.len()).unwrap();
+    }
+
+    /// The control socket speaks netstrings: `5:hello,`.
+    fn read(&mut self) {
+        let mut buffer = [0; 4096];
+        match self.control.read(&mut buffer) {
+            Ok(n) => self.unread.extend_from_slice(&buffer[..n]),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(e) => panic!("baresip's control socket: {e}"),
+        }
+        while let Some(colon) = self.unread.iter().position(|&b| b == b':') {
+            let length: usize = String::from_utf8_lossy(&self.unread[..colon]).parse().expect("a netstring's length");
+            if self.unread.len() < colon + length + 2 {
+                break;
+            }
+            let text = String::from_utf8_lossy(&self.unread[colon + 1..colon + 1 + length]).into_owned();
+            self.unread.drain(..colon + length + 2);
+            if text.contains("\"event\"") {
+                self.events.push(text);
+            }
+        }
+    }
+}
+
+fn modules() -> PathBuf {
+    let folders =
+        ["/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules", "/usr/lib/aarch64-linux-gnu/baresip/modules"];
+    let there = folders.iter().map(Path::new).find(|f| f.join("menu.so").exists());
+    there.unwrap_or_else(|| panic!("baresip's modules are in none of {folders:?}")).to_owned()
+}

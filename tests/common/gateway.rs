@@ -1,0 +1,249 @@
+//! The gateway under test, and the small world around it.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use super::child::Child;
+use super::clock::until;
+use super::net::{Net, Transport};
+
+/// The callback numbers of `carrier-a`.
+pub const NUMBERS_A: &str = "+14255550100-+14255550119";
+/// The callback numbers of `carrier-b`.
+pub const NUMBERS_B: &str = "+12065550100-+12065550119";
+/// What the gateway calls itself in From and P-Asserted-Identity.
+pub const DOMAIN: &str = "gw1.example.com";
+
+/// A trunk in the config.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// `[[trunk]] name`.
+    pub name: &'static str,
+    /// Where it is.
+    pub at: SocketAddr,
+    /// How to speak to it.
+    pub transport: Transport,
+    /// `callback_numbers`.
+    pub numbers: String,
+    /// More lines.
+    pub more: String,
+}
+
+/// An agent in the config.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// `[[agent]] id`, and her identity at the PBX.
+    pub id: String,
+    /// More lines: devices, number, alternates.
+    pub more: String,
+}
+
+/// A config in the making. Everything is on loopback; the state is in a folder that dies with the gateway.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[[listen]] bind` for UDP and TCP.
+    pub bind: SocketAddr,
+    /// `[[peer]] pbx`: where it is.
+    pub pbx: SocketAddr,
+    /// How to speak to it.
+    pub pbx_transport: Transport,
+    /// `[[peer]] sources`.
+    pub pbx_sources: Vec<String>,
+    /// In order; each is in both voice routes.
+    pub trunks: Vec<Trunk>,
+    /// Agents.
+    pub agents: Vec<Agent>,
+    /// `[callback] desk`.
+    pub desk: Option<String>,
+    /// Lines for `[callback]`.
+    pub callback: String,
+    /// Lines for `[emergency]`.
+    pub emergency: String,
+    /// The pattern for ordinary calls out; none: no such route.
+    pub ordinary: Option<&'static str>,
+    /// More sections.
+    pub more: String,
+}
+
+impl Config {
+    /// PBX at host 10, `carrier-a` at 21, `carrier-b` at 22, desk at 50 of the network, all at port 5060 over `transport`.
+    pub fn new(net: &Net, transport: Transport) -> Self {
+        let trunk = |name, host, numbers: &str| Trunk {
+            name,
+            at: net.sip(host),
+            transport,
+            numbers: numbers.to_owned(),
+            more: String::new(),
+        };
+        Self {
+            bind: SocketAddr::new(net.ip(1), 0),
+            pbx: net.sip(10),
+            pbx_transport: transport,
+            pbx_sources: vec![net.ip(10).to_string()],
+            trunks: vec![trunk("carrier-a", 21, NUMBERS_A), trunk("carrier-b", 22, NUMBERS_B)],
+            agents: Vec::new(),
+            desk: Some(format!("sip:desk@{};transport={}", net.sip(50), transport.name())),
+            callback: String::new(),
+            emergency: String::new(),
+            ordinary: Some(r"^\+?1?[2-9][0-9]{9}$"),
+            more: String::new(),
+        }
+    }
+
+    /// Adds an agent behind the PBX.
+    pub fn agent(mut self, id: &str, more: &str) -> Self {
+        self.agents.push(Agent { id: id.to_owned(), more: more.to_owned() });
+        self
+    }
+
+    /// As TOML.
+    pub fn toml(&self, state_dir: &std::path::Path) -> String {
+        let mut text = String::new();
+        let quoted = |list: &[String]| list.iter().map(|s| format!("\"{s}\"")).collect::<Vec<_>>().join(", ");
+        let put = |text: &mut String, part: std::fmt::Arguments<'_>| text.write_fmt(part).unwrap();
+        put(&mut text, format_args!("[node]\nname = \"gw1\"\ndomain = \"{DOMAIN}\"\nstate_dir = \"{}\"\n", state_dir.display()));
+        for transport in ["udp", "tcp"] {
+            put(&mut text, format_args!("[[listen]]\ntransport = \"{transport}\"\nbind = \"{}\"\n", self.bind));
+        }
+        put(&mut text, format_args!("[http]\nbind = \"{}\"\n", SocketAddr::new(self.bind.ip(), 0)));
+        let pbx = format!("sip:{};transport={}", self.pbx, self.pbx_transport.name());
+        put(&mut text, format_args!("[[peer]]\nname = \"pbx\"\nuri = \"{pbx}\"\nsources = [{}]\n", quoted(&self.pbx_sources)));
+        for t in &self.trunks {
+            let source = if t.at.is_ipv4() { t.at.ip().to_string() } else { t.at.to_string() };
+            put(&mut text, format_args!("[[trunk]]\nname = \"{}\"\npath = \"direct-routing\"\n", t.name));
+            put(&mut text, format_args!("uri = \"sip:{};transport={}\"\nsources = [\"{source}\"]\n", t.at, t.transport.name()));
+            put(
+                &mut text,
+                format_args!("trust_marks = true\noptions = \"0s\"\ncallback_numbers = [\"{}\"]\n{}\n", t.numbers, t.more),
+            );
+        }
+        let trunks = quoted(&self.trunks.iter().map(|t| t.name.to_owned()).collect::<Vec<_>>());
+        put(
+            &mut text,
+            format_args!("[[voice_route]]\nname = \"emergency\"\npattern = '^\\+?911$'\ntrunks = [{trunks}]\nemergency = true\n"),
+        );
+        if let Some(pattern) = self.ordinary {
+            put(&mut text, format_args!("[[voice_route]]\nname = \"ordinary\"\npattern = '{pattern}'\ntrunks = [{trunks}]\n"));
+        }
+        put(&mut text, format_args!("[routing]\ninbound = \"pbx\"\n[emergency]\nprefixes = [\"9\"]\n{}\n", self.emergency));
+        let desk = self.desk.as_ref().map(|d| format!("desk = \"{d}\"\n")).unwrap_or_default();
+        put(&mut text, format_args!("[callback]\n{desk}{}\n", self.callback));
+        for a in &self.agents {
+            put(&mut text, format_args!("[[agent]]\nid = \"{0}\"\nidentity = [\"{0}\"]\npeer = \"pbx\"\n{1}\n", a.id, a.more));
+        }
+        text + &self.more
+    }
+}
+
+/// The running program.
+pub struct Gateway {
+    child: Child,
+    udp: SocketAddr,
+    tcp: SocketAddr,
+    http: Option<SocketAddr>,
+    dir: tempfile::TempDir,
+}
+
+impl Gateway {
+    /// Starts `e911d run` and waits for its ready line.
+    pub fn start(config: &Config) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("e911d.toml");
+        let state = dir.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        std::fs::write(&file, config.toml(&state)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
+        command.arg("run").arg("-c").arg(&file);
+        let mut child = Child::start("e911d", command);
+        let ready = until("the gateway's ready line", Duration::from_secs(15), || {
+            let ended = child.ended();
+            let output = child.output();
+            let line = output.lines().find(|l| l.starts_with("ready ")).map(str::to_owned);
+            assert!(line.is_some() || ended.is_none(), "e911d ended, {}:\n{output}", ended.unwrap());
+            line
+        });
+        let address =
+            |key: &str| ready.split(' ').find_map(|w| w.strip_prefix(key)?.strip_prefix('=')?.parse::<SocketAddr>().ok());
+        let (Some(udp), Some(tcp)) = (address("udp"), address("tcp")) else { panic!("no addresses in: {ready}") };
+        Self { udp, tcp, http: address("http"), child, dir }
+    }
+
+    /// Where it takes SIP.
+    pub fn at(&self, transport: Transport) -> SocketAddr {
+        match transport {
+            Transport::Udp => self.udp,
+            Transport::Tcp => self.tcp,
+        }
+    }
+
+    /// Where it serves HTTP.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Its process.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.child.output()
+    }
+}
+
+/// A gateway with a PBX and two trunks, in a network of its own.
+pub struct World {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// The network.
+    pub net: Net,
+    /// How everybody speaks.
+    pub transport: Transport,
+}
+
+impl World {
+    /// The usual one, with agents alice and bob behind the PBX.
+    pub fn new(transport: Transport) -> Self {
+        Self::with(transport, |_, config| config.agent("alice", "").agent("bob", ""))
+    }
+
+    /// One whose config is changed first.
+    pub fn with(transport: Transport, change: impl FnOnce(&Net, Config) -> Config) -> Self {
+        let net = Net::take();
+        let config = change(&net, Config::new(&net, transport));
+        Self { gateway: Gateway::start(&config), net, transport }
+    }
+
+    /// The gateway's address.
+    pub fn at(&self) -> SocketAddr {
+        self.gateway.at(self.transport)
+    }
+
+    /// The PBX's address.
+    pub fn pbx(&self) -> SocketAddr {
+        self.net.sip(10)
+    }
+
+    /// `carrier-a`.
+    pub fn trunk_a(&self) -> SocketAddr {
+        self.net.sip(21)
+    }
+
+    /// `carrier-b`.
+    pub fn trunk_b(&self) -> SocketAddr {
+        self.net.sip(22)
+    }
+
+    /// The desk.
+    pub fn desk(&self) -> SocketAddr {
+        self.net.sip(50)
+    }
+
+    /// `sip:<user>@<the gateway>`.
+    pub fn uri(&self, user: &str) -> String {
+        format!("sip:{user}@{}", self.at())
+    }
+}

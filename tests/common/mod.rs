@@ -1,0 +1,34 @@
+//! Real SIP software and real sockets around the gateway under test.
+//!
+//! A [`World`] is a gateway with a PBX and two trunks in a loopback network of its own. The neighbours are played by
+//! SIPp ([`Sipp`]), Kamailio ([`Kamailio`]), baresip ([`Baresip`]) or, where an assertion needs more than they
+//! say, by [`Peer`], a SIP speaker of a few lines that knows no transactions. Everything that is started dies with its value.
+#![allow(dead_code, unused_imports, unused_macros, unreachable_pub)] // each test file uses a part of this
+
+pub mod baresip;
+pub mod child;
+pub mod clock;
+pub mod gateway;
+pub mod kamailio;
+pub mod message;
+pub mod net;
+pub mod peer;
+pub mod sipp;
+pub mod story;
+
+pub use baresip::Baresip;
+pub use clock::{Deadline, until};
+pub use gateway::{Agent, Config, Gateway, Trunk, World};
+pub use kamailio::Kamailio;
+pub use message::Message;
+pub use net::{Net, Transport};
+pub use peer::{Dialog, Outgoing, Peer, SDP};
+pub use sipp::Sipp;
+
+/// Leaves the test, loudly, where a program is not installed. With `E911D_REQUIRE_PEERS=1` that is a failure.
+macro_rules! require {
+    ($($program:literal from $package:literal),+ $(,)?) => {
+        $(if !crate::common::child::is_installed($program, $package) { return; })+
+    };
+}
+pub(crate) use require;
