@@ -4,10 +4,13 @@
 //! [`path`](super::path); here is only time: who has been silent for too long, who rings, who is next. How a call
 //! that has ended is settled (lease, presence, notice) is the [`gateway`](super::gateway)'s business.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::facts::{Because, Body, BodyForm, CallEffect, CallId, LegEvent, LegId, Party, Side, TrunkId};
+use super::ladder::Rung;
 use super::lease::{Leases, RecordId, Shown};
+use super::legs::{Clock, Heard, Leg, Try, TryState, Waiting, decides, overdue_at};
 use super::notice::About;
 use super::number::Dialed;
 use super::outputs::Outputs;
@@ -120,6 +123,8 @@ pub struct Placing {
     tries: Vec<Try>,
     legs: Vec<Leg>,
     waiting: Option<Waiting>,
+    /// Numbers whose records the store was asked to keep and has not yet.
+    unanswered: VecDeque<E164>,
     clock: Clock,
     last_refusal: Option<Time>,
     second_round: bool,
@@ -155,57 +160,6 @@ pub struct Ended {
     pub trunk: Option<TrunkId>,
 }
 
-/// One attempt of the plan.
-#[derive(Debug)]
-struct Try {
-    attempt: Attempt,
-    state: TryState,
-    body: BodyForm,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TryState {
-    NotTried,
-    Running,
-    /// Another leg was preferred; counts as not tried if that one fails (RULES P7).
-    GivenUp,
-    Refused,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Leg {
-    id: LegId,
-    of: usize,
-    started: Time,
-    heard: Heard,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    Nothing,
-    /// 100 only.
-    Trying,
-    /// A provisional that keeps it ringing.
-    Ringing,
-    /// It rang, and its connection is gone: the next trunk starts beside it (RULES P8).
-    Lost,
-}
-
-/// A leg that leaves as soon as its number's record is durable.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    of: usize,
-    shown: E164,
-    until: Time,
-}
-
-/// The 30 s of P6: they run until a trunk rings, and go on should that one fail.
-#[derive(Clone, Copy, Debug)]
-enum Clock {
-    Runs { until: Time },
-    Stopped { left: Duration },
-}
-
 impl EmergencyCall {
     /// Begins to place a call.
     pub fn begin(facts: Facts, attempts: &[Attempt], world: &mut World<'_>) -> Self {
@@ -215,6 +169,7 @@ impl EmergencyCall {
             tries,
             legs: Vec::with_capacity(LEGS_AT_ONCE),
             waiting: None,
+            unanswered: VecDeque::new(),
             clock: Clock::Runs { until: world.now + world.site.placing.budget },
             last_refusal: None,
             second_round: false,
@@ -283,9 +238,11 @@ impl Placing {
         self.advance(world)
     }
 
+    /// The store answers in the order in which it was asked, perhaps too late for the leg that waited.
     fn committed(&mut self, world: &mut World<'_>) {
-        if let Some(waiting) = self.waiting.take() {
-            world.leases.durable(self.facts.record, waiting.shown);
+        let Some(number) = self.unanswered.pop_front() else { return };
+        world.leases.durable(self.facts.record, number);
+        if let Some(waiting) = self.waiting.take_if(|w| w.shown == number) {
             let cleared = world.out.alarm_news("store_slow", false);
             self.send(waiting.of, waiting.shown, world);
             cleared.into_iter().for_each(|side| world.out.side(side));
@@ -419,7 +376,7 @@ impl Placing {
 
     /// No leg that may still answer in time, and none about to leave.
     fn wants_another(&self, site: &Site, now: Time) -> bool {
-        self.waiting.is_none() && self.legs.iter().all(|l| overdue_at(l, site).is_some_and(|at| at <= now))
+        self.waiting.is_none() && self.legs.iter().all(|l| overdue_at(l, &site.placing).is_some_and(|at| at <= now))
     }
 
     /// The first attempt not yet made. A trunk that has not said a word gets no second INVITE beside the first: that one
@@ -454,6 +411,7 @@ impl Placing {
         match unsaved {
             None => self.send(of, shown.number, world),
             Some(lease) => {
+                self.unanswered.push_back(shown.number);
                 self.waiting = Some(Waiting { of, shown: shown.number, until: world.now + COMMIT_WAIT });
                 world.out.call(CallEffect::Commit { call: self.facts.call, lease });
             }
@@ -487,6 +445,10 @@ impl Placing {
     fn tell_rung(&mut self, shown: Shown, trunk: TrunkId, world: &mut World<'_>) {
         let call = self.facts.call;
         let alarm = shown.rung.alarm().and_then(|name| world.out.alarm_news(name, true));
+        if shown.rung == Rung::Free {
+            let cleared = ["pool_low", "pool_empty"].map(|name| world.out.alarm_news(name, false));
+            cleared.into_iter().flatten().for_each(|side| self.facts.then(side, world.out));
+        }
         let log = shown.rung.event().map(|event| Side::Log { event, call, trunk: Some(trunk) });
         alarm.into_iter().chain(log).for_each(|side| self.facts.then(side, world.out));
         self.facts.about.remark = shown.rung.remark().or(self.facts.about.remark);
@@ -536,7 +498,7 @@ impl Placing {
         if self.legs.iter().any(|l| l.heard == Heard::Ringing) {
             return self.waiting.map(|w| w.until);
         }
-        let silent = self.legs.iter().filter_map(|l| overdue_at(l, site));
+        let silent = self.legs.iter().filter_map(|l| overdue_at(l, &site.placing));
         let times = silent.chain(self.second_round_at(site)).filter(|at| *at > now);
         times.chain(self.waiting.map(|w| w.until)).chain(self.clock.until()).min()
     }
@@ -558,7 +520,8 @@ impl Ringing {
                 return self.go_on().advance(world);
             }
             CallEvent::Abandoned | CallEvent::Ended(_) => return self.go_on().abandoned(world),
-            CallEvent::Leg(_, LegEvent::Trying) | CallEvent::Committed | CallEvent::Tick => {}
+            CallEvent::Committed => self.placing.committed(world),
+            CallEvent::Leg(_, LegEvent::Trying) | CallEvent::Tick => {}
         }
         EmergencyCall::Ringing(self)
     }
@@ -592,46 +555,6 @@ impl Talking {
             by: ended_by,
             trunk: Some(self.trunk),
         })
-    }
-}
-
-impl Clock {
-    fn stop(&mut self, now: Time) {
-        if let Self::Runs { until } = *self {
-            *self = Self::Stopped { left: until.since(now) };
-        }
-    }
-
-    fn run(&mut self, now: Time) {
-        if let Self::Stopped { left } = *self {
-            *self = Self::Runs { until: now + left };
-        }
-    }
-
-    fn is_over(self, now: Time) -> bool {
-        self.until().is_some_and(|until| until <= now)
-    }
-
-    const fn until(self) -> Option<Time> {
-        match self {
-            Self::Runs { until } => Some(until),
-            Self::Stopped { .. } => None,
-        }
-    }
-}
-
-/// 180 and early media make a leg the call's (RULES P7).
-const fn decides(status: u16, sdp: bool) -> bool {
-    status == 180 || (status == 183 && sdp)
-}
-
-/// From when on the next trunk is started beside this leg; never while it rings.
-fn overdue_at(leg: &Leg, site: &Site) -> Option<Time> {
-    match leg.heard {
-        Heard::Nothing => Some(leg.started + site.placing.silence),
-        Heard::Trying => Some(leg.started + site.placing.trying),
-        Heard::Ringing => None,
-        Heard::Lost => Some(leg.started),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::call::{self, CallEvent, EmergencyCall, Facts, World};
 use super::callback::{self, Situation};
@@ -27,6 +28,9 @@ use crate::words::{E164, Private, Time};
 /// Leases that end in one step at most; the rest follows in the next, so that no call waits for them.
 const EXPIRIES_AT_ONCE: usize = 64;
 
+/// How long the alarm for looping calls stands after the last one (RULES P12).
+const LOOP_STANDS: Duration = Duration::from_secs(60);
+
 /// The emergency calls, callbacks and leases of a node.
 #[derive(Debug)]
 pub struct Gateway {
@@ -41,6 +45,8 @@ pub struct Gateway {
     presence: Presence,
     calls: BTreeMap<CallId, Running>,
     timers: BTreeSet<(Time, CallId)>,
+    /// Until when the alarm for looping calls stands.
+    loop_until: Option<Time>,
     out: Outputs,
 }
 
@@ -105,6 +111,7 @@ impl Gateway {
             presence: Presence::default(),
             calls: BTreeMap::new(),
             timers: BTreeSet::new(),
+            loop_until: None,
             out: Outputs::default(),
         })
     }
@@ -157,7 +164,7 @@ impl Gateway {
         // Then, and only then: presence and panel, the contacts, the log. Until the INVITE has left, the call keeps these.
         self.then_presence(&mut call);
         self.then_notice(&mut call);
-        self.then_alarm_loop(&mut call, looping);
+        self.then_alarm_loop(&mut call, looping, now);
         self.keep(invite.call, Kind::Emergency(call), now, now);
     }
 
@@ -165,7 +172,8 @@ impl Gateway {
     fn call_back(&mut self, invite: &Invite<'_>, to: ToHolder, now: Time) {
         let ToHolder { number, found, trusted } = to;
         let tier = callback::tier(trusted, invite.marks, !found.late && !found.records.is_empty());
-        let crowded = tier == Tier::T1 && found.records.first().is_some_and(|id| self.leases.plain_callback_began(*id, number, now));
+        let crowded =
+            tier == Tier::T1 && found.records.first().is_some_and(|id| self.leases.plain_callback_began(*id, number, now));
         let records: Vec<_> = found.records.iter().filter_map(|id| self.leases.get(*id)).collect();
         let situation = Situation {
             tier: Some(tier),
@@ -177,7 +185,8 @@ impl Gateway {
         };
         let holders: Vec<&Caller> = records.iter().map(|r| &r.caller).collect();
         let plan = callback::plan(&self.site, &holders, &situation);
-        let notices: Vec<_> = records.iter().map(|r| Notice::called_back(&self.site, &r.about(), number, Outcome::CalledBack)).collect();
+        let notices: Vec<_> =
+            records.iter().map(|r| Notice::called_back(&self.site, &r.about(), number, Outcome::CalledBack)).collect();
         let called = ringing::Called { call: invite.call, number, records: found.records.clone(), tier };
         let call = CallbackCall::begin(called, plan, &mut self.out, now);
         for id in found.records {
@@ -241,9 +250,11 @@ impl Gateway {
         facts.then(Side::Log { event: "emergency call placed", call: facts.call, trunk: None }, &mut self.out);
     }
 
-    fn then_alarm_loop(&mut self, call: &mut EmergencyCall, looping: bool) {
-        if let Some(side) = self.out.alarm_news("loop", looping) {
-            call.facts_mut().then(side, &mut self.out);
+    fn then_alarm_loop(&mut self, call: &mut EmergencyCall, looping: bool, now: Time) {
+        if looping {
+            self.loop_until = Some(now + LOOP_STANDS);
+            let news = self.out.alarm_news("loop", true);
+            news.into_iter().for_each(|side| call.facts_mut().then(side, &mut self.out));
         }
     }
 
@@ -330,6 +341,9 @@ impl Gateway {
                 break;
             }
         }
+        if self.loop_until.take_if(|until| *until <= now).is_some() {
+            self.out.alarm("loop", false);
+        }
         while let Some(side) = self.presence.restore(now) {
             self.out.side(side);
         }
@@ -338,7 +352,7 @@ impl Gateway {
 
     fn next_due(&self) -> Option<Time> {
         let calls = self.timers.first().map(|(at, _)| *at);
-        [calls, self.presence.next_due(), self.leases.next_due()].into_iter().flatten().min()
+        [calls, self.presence.next_due(), self.leases.next_due(), self.loop_until].into_iter().flatten().min()
     }
 
     fn agent_id(&self, id: RecordId) -> Option<Private<String>> {

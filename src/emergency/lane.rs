@@ -33,7 +33,8 @@ impl Lane {
         let leftover = held.filter(|n| pool.lookup(*n).is_none()).collect();
         let identities = site.agents.iter().flat_map(|a| a.identity.iter().filter_map(|i| E164::parse(i.reveal())));
         let own = site.agents.iter().filter_map(|a| a.number.map(|n| *n.reveal())).chain(identities).collect();
-        let shared = site.trunks.iter().flat_map(|t| [t.fallback_number, t.default_number]).flatten().map(|n| *n.reveal()).collect();
+        let shared =
+            site.trunks.iter().flat_map(|t| [t.fallback_number, t.default_number]).flatten().map(|n| *n.reveal()).collect();
         let countries = site.agents.iter().filter_map(|a| a.country).collect();
         Self { site, pool, leftover, own, shared, countries }
     }

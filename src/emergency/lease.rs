@@ -144,12 +144,14 @@ impl Leases {
     /// four calls in 10 s (RULES P12).
     pub fn dial(&mut self, site: &Site, caller: &Caller, test: bool, now: Time) -> (RecordId, bool) {
         let known = self.by_key.get(caller.key()).copied();
+        if let (Some(id), false) = (known, test) {
+            self.becomes_real(id);
+        }
         let id = known.unwrap_or_else(|| self.insert(caller, test, now));
         let ttl = if test { TEST_TTL } else { site.callback.ttl };
         let Some(record) = self.get_mut(id) else { return (id, false) };
         record.caller = caller.clone();
         record.dialed = now;
-        record.test &= test;
         record.expires = record.expires.max(now + ttl);
         let fifth_last = record.recent[0];
         record.recent.rotate_left(1);
@@ -360,14 +362,30 @@ impl Leases {
                 expires: record.expires,
                 state: match record.phase {
                     Phase::Late => "late",
-                    Phase::Open if self.besides.get(&held.number).is_some_and(|b| b.len() + usize::from(held.proof.is_some()) > 1) => {
-                        "shared"
-                    }
+                    Phase::Open if self.is_shared(held) => "shared",
                     Phase::Open => "open",
                 },
                 calls: record.up,
             })
         })
+    }
+
+    /// An emergency call on a test's lease: the number counts no longer as the tests', and one that was not leased
+    /// for the test makes room for a number of her own.
+    fn becomes_real(&mut self, id: RecordId) {
+        let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        if !std::mem::take(&mut record.test) {
+            return;
+        }
+        record.held.retain(|held| {
+            let owned = held.proof.is_some();
+            if owned {
+                one_test_less(&mut self.tests, held.trunk);
+            } else {
+                forget(&mut self.besides, held.number, id);
+            }
+            owned
+        });
     }
 
     fn insert(&mut self, caller: &Caller, test: bool, now: Time) -> RecordId {
@@ -427,11 +445,7 @@ impl Leases {
 
     /// The lease is over: its numbers go back to the pool, where they rest and still lead here (RULES C5).
     fn close(&mut self, site: &Site, pool: &Pool, id: RecordId, now: Time) {
-        let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        // A sharer keeps the owner's lease: the number must lead to both for the sharer's full time.
-        let sharers = record.held.iter().filter(|h| h.proof.is_some()).filter_map(|h| self.besides.get(&h.number)).flatten();
-        let shared_until = sharers.filter(|s| **s != id).copied().collect::<Vec<_>>();
-        let shared_until = shared_until.into_iter().filter_map(|s| self.get(s)).map(|r| r.expires.max(now + site.callback.tail)).max();
+        let shared_until = self.shared_until(site, id, now);
         let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { return };
         if let Some(until) = shared_until {
             record.expires = until;
@@ -445,11 +459,11 @@ impl Leases {
         record.held.retain_mut(|held| match held.proof.take() {
             Some(proof) => {
                 if record.test {
-                    let count = self.tests.entry(held.trunk).or_default();
-                    *count = count.saturating_sub(1);
+                    one_test_less(&mut self.tests, held.trunk);
                 }
-                pool.release(proof, now);
-                true
+                // Nobody calls a test back: its number has no need to rest.
+                pool.release(proof, if record.test { now - site.callback.quarantine } else { now });
+                !record.test
             }
             None => {
                 forget(&mut self.besides, held.number, id);
@@ -459,6 +473,14 @@ impl Leases {
         let rests = !record.held.is_empty();
         record.expires = now + site.callback.quarantine;
         if rests { self.requeue(id) } else { self.remove(id) }
+    }
+
+    /// A sharer keeps the owner's lease: the number must lead to both for the sharer's full time.
+    fn shared_until(&self, site: &Site, id: RecordId, now: Time) -> Option<Time> {
+        let owned = self.get(id)?.held.iter().filter(|h| h.proof.is_some());
+        let sharers = owned.filter_map(|h| self.besides.get(&h.number)).flatten().filter(|s| **s != id);
+        let needs = |r: &Record| if r.up > 0 { r.expires.max(now + site.callback.tail) } else { r.expires };
+        sharers.filter_map(|s| self.get(*s)).map(needs).max().filter(|until| *until > now)
     }
 
     fn remove(&mut self, id: RecordId) {
@@ -494,7 +516,14 @@ impl Leases {
     /// The number of the lease whose call ended longest ago, on this trunk; never one whose call is up (RULES L7).
     fn longest_ended(&self, trunk: TrunkId, but: RecordId) -> Option<E164> {
         let mut idle = self.idle.iter().filter(|(_, id)| *id != but).filter_map(|(_, id)| self.get(*id));
-        idle.find_map(|r| r.held.iter().find(|h| h.trunk == trunk && h.proof.is_some() && !self.has_call(h.number)).map(|h| h.number))
+        idle.find_map(|r| {
+            r.held.iter().find(|h| h.trunk == trunk && h.proof.is_some() && !self.has_call(h.number)).map(|h| h.number)
+        })
+    }
+
+    fn is_shared(&self, held: &Held) -> bool {
+        let besides = self.besides.get(&held.number).map_or(0, Vec::len);
+        held.rung == Rung::Shared || besides + usize::from(held.proof.is_some()) > 1
     }
 
     fn has_call(&self, number: E164) -> bool {
@@ -535,6 +564,12 @@ impl RecordId {
 
     const fn of(holder: Holder) -> Self {
         Self(holder.0.get() - 1)
+    }
+}
+
+fn one_test_less(tests: &mut BTreeMap<TrunkId, u32>, trunk: TrunkId) {
+    if let Some(count) = tests.get_mut(&trunk) {
+        *count = count.saturating_sub(1);
     }
 }
 

@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod ladder;
 pub mod lane;
 pub mod lease;
+mod legs;
 pub mod notice;
 pub mod number;
 pub mod outputs;

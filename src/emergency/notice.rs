@@ -4,12 +4,11 @@
 //! comes back. The time of day is the notifier's as well; the story has a [`Time`] only.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::caller::{Caller, Who};
 use super::privacy::Outcome;
-use super::site::Site;
+use super::site::{Contacts, Site};
 use crate::words::{E164, Private, Time};
 
 /// One message to every contact. Its `Debug` shows nothing that belongs to a person.
@@ -40,7 +39,7 @@ pub struct Notice {
     /// A line for people where something was out of the ordinary (RULES L7).
     pub remark: Option<&'static str>,
     /// The valid recipients, each once.
-    pub contacts: Private<Arc<[String]>>,
+    pub contacts: Contacts,
 }
 
 /// Which occasion a [`Notice`] is for.
@@ -121,16 +120,17 @@ impl Notice {
             outcome,
             duration,
             remark: about.remark,
-            contacts: Private::new(Arc::clone(contacts)),
+            contacts: contacts.clone(),
         }
     }
 }
 
 /// The valid addresses of several `;` lists, each address once and in order; what is not an address is left out
 /// (RULES A4) and found by [`rejected`].
-pub fn recipients(lists: &[&str]) -> Arc<[String]> {
+pub fn recipients(lists: &[&str]) -> Contacts {
     let mut seen = BTreeSet::new();
-    lists.iter().flat_map(|l| entries(l)).filter(|e| is_address(e) && seen.insert(*e)).map(str::to_owned).collect()
+    let valid = lists.iter().flat_map(|l| entries(l)).filter(|e| is_address(e) && seen.insert(*e));
+    Private::new(valid.map(str::to_owned).collect())
 }
 
 /// The entries of a `;` list that are no address.
@@ -164,9 +164,9 @@ mod tests {
     #[test]
     fn a4_the_valid_ones_of_a_list_are_served_and_the_rest_is_reported() {
         let list = "a@x;;bad ;b@y; a@x;two words@x;c@;@d;e@-f;g@h..i;j@k\r\nBcc: l@m;<n@o>;ü@p.example";
-        assert_eq!(&*recipients(&[list, "b@y; q@r"]), ["a@x", "b@y", "ü@p.example", "q@r"]);
+        assert_eq!(recipients(&[list, "b@y; q@r"]).reveal()[..], ["a@x", "b@y", "ü@p.example", "q@r"]);
         let rest: Vec<_> = rejected(list).collect();
         assert_eq!(rest, ["bad", "two words@x", "c@", "@d", "e@-f", "g@h..i", "j@k\r\nBcc: l@m", "<n@o>"]);
-        assert!(recipients(&["", " ; "]).is_empty());
+        assert!(recipients(&["", " ; "]).reveal().is_empty());
     }
 }

@@ -59,7 +59,9 @@ impl fmt::Display for Because {
         f.write_str(match self {
             Self::RouteMatches => "a voice route matches the emergency number (P2)",
             Self::NoRoute => "no voice route matches the emergency number and there are direct-offer numbers (P3)",
-            Self::OwnNumber => "no voice route matches the emergency number and the caller's own number is a direct-offer number (P4)",
+            Self::OwnNumber => {
+                "no voice route matches the emergency number and the caller's own number is a direct-offer number (P4)"
+            }
             Self::NothingElse => "neither a voice route nor a direct-offer number can carry it: every trunk is tried",
         })
     }
@@ -328,7 +330,8 @@ fn explain_ordinary(site: &Site, text: &str, agent: Option<&Agent>, country: Opt
     if none {
         lines.push(("why", "no voice route matches: 404".to_owned()));
     } else {
-        lines.push(("why", "the first matching route starts, the next one follows when its trunks are exhausted (P1)".to_owned()));
+        lines
+            .push(("why", "the first matching route starts, the next one follows when its trunks are exhausted (P1)".to_owned()));
         let shown = agent.and_then(|a| a.caller_id).map_or_else(|| "as received".to_owned(), |n| n.reveal().to_string());
         lines.push(("caller id", shown));
     }
@@ -351,4 +354,152 @@ pub fn without_separators(dialed: &str) -> String {
 /// The agent with this id.
 pub fn agent_by_id<'a>(site: &'a Site, id: &str) -> Option<&'a Arc<Agent>> {
     site.agents.iter().find(|a| a.id.reveal() == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::PeerId;
+    use super::super::scenarios::world::{agent, number, numbers, route, site, trunk};
+    use super::super::site::{NumberRange, Shelf};
+    use super::*;
+
+    const A: u16 = 0;
+    const B: u16 = 1;
+    const C: u16 = 2;
+    const D: u16 = 3;
+
+    /// `a` and `b` are the operator's carriers, `c` and `d` have bought numbers.
+    fn four(routes: &[(&str, &[u16])]) -> Site {
+        let mut site = site();
+        for (name, first) in [("c", "+12065550100"), ("d", "+12065550200")] {
+            let mut offer = trunk(name, Path::DirectOffer);
+            offer.numbers = vec![NumberRange::Span(number(first), number(first))];
+            site.trunks.push(offer);
+        }
+        site.routes = routes.iter().map(|(pattern, trunks)| route(pattern, pattern, trunks)).collect();
+        site
+    }
+
+    fn caller(own: Option<&str>) -> Caller {
+        let mut a = agent("ada");
+        a.number = own.map(|n| Private::new(number(n)));
+        Caller { who: Who::Agent(Arc::new(a)), peer: Some(PeerId(0)) }
+    }
+
+    fn decided(site: &Site, own: Option<&str>, down: &[u16], came_over: Option<u16>, uri: &str) -> (Path, Because, Vec<u16>) {
+        let mut health = Health::default();
+        down.iter().for_each(|t| assert!(health.set(TrunkId(*t), false)));
+        let dialed = site.numbers.recognise(uri.as_bytes(), site.country).expect("an emergency");
+        let caller = caller(own);
+        let question = Question { dialed: &dialed, caller: &caller, came_over: came_over.map(TrunkId), call: CallId(1) };
+        let decision = decide(site, &health, &question);
+        (decision.path, decision.because, decision.attempts.iter().map(|a| a.trunk.0).collect())
+    }
+
+    #[test]
+    fn p1_to_p6_a_route_then_direct_offer_then_whatever_there_is() {
+        use Because::*;
+        use Path::*;
+        let matching: &[(&str, &[u16])] = &[("^911$", &[B, A])];
+        let two: &[(&str, &[u16])] = &[("^911$", &[B]), ("^[0-9]+$", &[A, B]), ("^4", &[C])];
+        let none: &[(&str, &[u16])] = &[("^[2-9][0-9]{9}$", &[A])];
+        for (routes, own, down, expected) in [
+            (matching, None, &[][..], (DirectRouting, RouteMatches, vec![B, A, C, D])),
+            (two, None, &[], (DirectRouting, RouteMatches, vec![B, A, C, D])),
+            (matching, Some("+12065550200"), &[], (DirectRouting, RouteMatches, vec![B, A, C, D])),
+            (matching, None, &[B, C], (DirectRouting, RouteMatches, vec![A, B, D, C])),
+            (none, None, &[], (DirectOffer, NoRoute, vec![C, D, A, B])),
+            (none, Some("+12065550200"), &[], (DirectOffer, OwnNumber, vec![D, C, A, B])),
+            (none, Some("+12065550200"), &[D], (DirectOffer, OwnNumber, vec![C, D, A, B])),
+            (none, Some("+14255550000"), &[], (DirectOffer, NoRoute, vec![C, D, A, B])),
+            (&[], None, &[], (DirectOffer, NoRoute, vec![C, D, A, B])),
+        ] {
+            assert_eq!(decided(&four(routes), own, down, None, "sip:911@gw"), expected, "{routes:?} {down:?}");
+        }
+        let mut without_offers = four(none);
+        without_offers.trunks.iter_mut().for_each(|t| t.numbers.clear());
+        assert_eq!(decided(&without_offers, None, &[], None, "sip:911@gw"), (DirectRouting, NothingElse, vec![A, B, C, D]));
+    }
+
+    #[test]
+    fn p1_emergencies_are_matched_as_their_canonical_number_and_tests_as_the_real_one() {
+        let site = four(&[("^911$", &[A])]);
+        for uri in ["sip:+1911@gw", "sip:9911@gw", "urn:service:sos.police", "tel:911", "sip:933@gw", "urn:service:test.sos"] {
+            assert_eq!(decided(&site, None, &[], None, uri).1, Because::RouteMatches, "{uri}");
+        }
+    }
+
+    #[test]
+    fn p12_the_trunk_that_brought_the_call_is_left_out() {
+        assert_eq!(decided(&four(&[("911", &[A, B])]), None, &[], Some(A), "sip:911@gw").2, [B, C, D]);
+    }
+
+    #[test]
+    fn p6_the_contingency_number_goes_over_the_same_trunks_after_all_of_them_but_not_for_a_test() {
+        let mut site = four(&[("911", &[A])]);
+        site.contingency = Some(Private::new(number("+12065559000")));
+        assert_eq!(decided(&site, None, &[], None, "sip:911@gw").2, [A, C, D, A, C, D]);
+        assert_eq!(decided(&site, None, &[], None, "sip:933@gw").2, [A, C, D]);
+    }
+
+    #[test]
+    fn r5_no_target_of_a_test_is_the_real_number_or_service() {
+        let mut site = four(&[("911", &[A])]);
+        site.trunks[1].emergency_target = EmergencyTarget::Urn;
+        site.contingency = Some(Private::new(number("+12065559000")));
+        for uri in ["sip:933@gw", "urn:service:test.sos"] {
+            let test = site.numbers.recognise(uri.as_bytes(), site.country).expect("a test");
+            for to in [To::Service, To::Contingency] {
+                let of = |t| target(&site, &test, Attempt { trunk: TrunkId(t), to });
+                assert_eq!(of(A), Target::Number(Private::new("933".to_owned())));
+                assert_eq!(of(B), Target::Urn("urn:service:test.sos".to_owned()));
+            }
+        }
+        let fire = site.numbers.recognise(b"urn:service:sos.fire", site.country).expect("an emergency");
+        let of = |t| target(&site, &fire, Attempt { trunk: TrunkId(t), to: To::Service });
+        assert_eq!((of(A), of(B)), (Target::Number(Private::new("911".into())), Target::Urn("urn:service:sos.fire".into())));
+    }
+
+    #[test]
+    fn p5_acs_strict_orders_the_trunks_of_a_route_anew_for_each_call_and_takes_no_other_path() {
+        let mut site = four(&[("911", &[A, B, C, D])]);
+        site.profile = Profile::AcsStrict { seed: 42 };
+        let dialed = site.numbers.recognise(b"sip:911@gw", site.country).expect("an emergency");
+        let caller = caller(None);
+        let order = |call| {
+            let question = Question { dialed: &dialed, caller: &caller, came_over: None, call: CallId(call) };
+            decide(&site, &Health::default(), &question).attempts.iter().map(|a| a.trunk.0).collect::<Vec<_>>()
+        };
+        let orders: std::collections::BTreeSet<_> = (0..200).map(order).collect();
+        assert_eq!(orders.len(), 24);
+        assert_eq!(order(5), order(5));
+        site.routes = vec![route("911", "911", &[A])];
+        let question = Question { dialed: &dialed, caller: &caller, came_over: None, call: CallId(1) };
+        assert_eq!(decide(&site, &Health::default(), &question).attempts.len(), 1);
+    }
+
+    #[test]
+    fn p6_every_final_response_moves_on_but_under_acs_strict_only_three_do() {
+        for status in 300..700 {
+            assert!(moves_on(Profile::Emergency, status));
+            assert_eq!(moves_on(Profile::AcsStrict { seed: 0 }, status), [408, 503, 504].contains(&status), "{status}");
+        }
+    }
+
+    #[test]
+    fn the_explanation_of_a_call_names_its_trunks_in_order_and_why() {
+        let mut site = four(&[("^911$", &[A]), ("^[2-9][0-9]{9}$", &[B])]);
+        site.shelves = vec![Shelf { trunk: TrunkId(0), site: None, numbers: numbers(100, 10) }];
+        let ada = Arc::clone(agent_by_id(&site, "ada").expect("an agent"));
+        let text = explain(&site, "9911", Some(&ada), &[TrunkId(0)]).to_string();
+        for part in ["yes, emergency: 911", "US", "direct-routing", "(P2)", "1. a -> 911, down", "2. c -> 911", "(one of 10)"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let text = explain(&site, "(425) 555-1234", None, &[]).to_string();
+        for part in ["no, an ordinary call", "1. b", "P1"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert!(explain(&site, "12", None, &[]).to_string().contains("404"));
+        assert!(explain(&site, "933", None, &[]).to_string().contains("test call: 933"));
+    }
 }

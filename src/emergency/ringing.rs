@@ -90,6 +90,7 @@ struct Leg {
     silent_until: Option<Time>,
     /// Counts as not there; it may still answer.
     away: bool,
+    desk: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -186,7 +187,7 @@ impl Ringing {
             }
             LegEvent::Trying => self.legs[at].silent_until = None,
             LegEvent::Progress { .. } => {
-                self.legs[at] = Leg { id, silent_until: None, away: false };
+                self.legs[at] = Leg { silent_until: None, away: false, ..self.legs[at] };
                 self.tell(out);
             }
             LegEvent::Answered => {}
@@ -200,23 +201,25 @@ impl Ringing {
             (leg.silent_until, leg.away) = (None, true);
         }
         if let Some((_, others)) = self.others.take_if(|(at, _)| *at <= now) {
-            self.ring(others, out, now);
+            self.ring(others, false, out, now);
         }
-        if self.desk_at.is_some_and(|at| at <= now) {
+        self.next_group(out, now);
+        if self.desk_at.is_some_and(|at| at <= now || self.nobody_there()) {
             self.ring_desk(out, now);
         }
-        while self.nobody_there() {
-            if let Some(group) = self.groups.pop_front() {
-                self.ring(group, out, now);
-            } else if let Some((_, others)) = self.others.take() {
-                self.ring(others, out, now);
-            } else if self.desk_at.is_some() {
-                self.ring_desk(out, now);
-            } else {
-                return self.hold(out, now);
-            }
+        if self.nobody_there() {
+            return self.hold(out, now);
         }
         CallbackCall::Ringing(self)
+    }
+
+    /// The next group, as soon as nobody before it is there; the desk may ring beside.
+    fn next_group(&mut self, out: &mut Outputs, now: Time) {
+        while self.legs.iter().all(|l| l.away || l.desk)
+            && let Some(group) = self.groups.pop_front().or_else(|| self.others.take().map(|(_, others)| others))
+        {
+            self.ring(group, false, out, now);
+        }
     }
 
     fn nobody_there(&self) -> bool {
@@ -252,15 +255,15 @@ impl Ringing {
     fn ring_desk(&mut self, out: &mut Outputs, now: Time) {
         self.desk_at = None;
         if let Some(desk) = self.desk.clone() {
-            self.ring(vec![desk], out, now);
+            self.ring(vec![desk], true, out, now);
         }
     }
 
-    fn ring(&mut self, devices: Vec<Device>, out: &mut Outputs, now: Time) {
+    fn ring(&mut self, devices: Vec<Device>, desk: bool, out: &mut Outputs, now: Time) {
         for device in devices {
             let id = LegId(self.next_leg);
             self.next_leg = self.next_leg.wrapping_add(1);
-            self.legs.push(Leg { id, silent_until: Some(now + NOT_THERE), away: false });
+            self.legs.push(Leg { id, silent_until: Some(now + NOT_THERE), away: false, desk });
             let (call, called) = (self.called.call, Private::new(self.called.number));
             out.call(CallEffect::Ring { call, leg: id, device, called });
         }

@@ -42,10 +42,13 @@ pub struct Site {
     /// `presence.hold`: how long DND stays after the trunk ended the call (RULES A1).
     pub presence_hold: Duration,
     /// `notify.site_contacts`, the valid ones: see [`super::notice::recipients`].
-    pub site_contacts: Arc<[String]>,
+    pub site_contacts: Contacts,
     /// `notify.test_contacts`, likewise.
-    pub test_contacts: Arc<[String]>,
+    pub test_contacts: Contacts,
 }
+
+/// Mail addresses of people, shared by everything that is told to them.
+pub type Contacts = Private<Arc<[String]>>;
 
 /// A SIP neighbour that sends us its calls.
 #[derive(Clone, Debug)]
@@ -227,13 +230,7 @@ pub struct CallbackTimes {
 impl Default for CallbackTimes {
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(60 * n);
-        Self {
-            ttl: minutes(60),
-            tail: minutes(15),
-            quarantine: minutes(24 * 60),
-            ring: Duration::from_secs(20),
-            desk: None,
-        }
+        Self { ttl: minutes(60), tail: minutes(15), quarantine: minutes(24 * 60), ring: Duration::from_secs(20), desk: None }
     }
 }
 
@@ -263,7 +260,7 @@ pub struct Agent {
     /// What an ordinary call shows (`outbound_profile.caller_id`); used by [`super::path::explain`].
     pub caller_id: Option<Private<E164>>,
     /// Whoever is told of her emergency calls, the site's contacts among them: see [`super::notice::recipients`].
-    pub contacts: Arc<[String]>,
+    pub contacts: Contacts,
 }
 
 impl Site {

@@ -8,6 +8,7 @@ use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
 
+use super::sync::turns::at_every_step;
 use super::*;
 
 const SHELF: ShelfId = ShelfId(0);
@@ -26,9 +27,22 @@ fn pool(numbers: u64) -> Arc<Pool> {
 
 /// All interleavings in which threads are interrupted at most `preemptions` times in all; `None`: all there are.
 fn model(preemptions: Option<usize>, run: impl Fn() + Sync + Send + 'static) {
+    at_every_step(false);
     let mut builder = Builder::new();
     builder.preemption_bound = preemptions;
     builder.check(run);
+}
+
+/// The same, with a change of threads tried before every single access: for models in which a thread only reads.
+fn model_each_step(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        // What is built before the threads start needs no turns.
+        at_every_step(false);
+        run();
+    });
 }
 
 /// All numbers are there once, and the queue is whole.
@@ -60,6 +74,19 @@ fn two_threads_on_two_numbers_never_meet_and_never_find_it_empty() {
         let other = Arc::clone(&pool);
         let t = thread::spawn(move || cycle(&other, 1, 1));
         cycle(&pool, 2, 1);
+        t.join().unwrap();
+        whole(&pool, 2);
+    });
+}
+
+#[test]
+fn two_threads_changed_at_each_single_step_never_meet_and_never_find_it_empty() {
+    model_each_step(2, || {
+        let pool = pool(2);
+        let other = Arc::clone(&pool);
+        at_every_step(true);
+        let t = thread::spawn(move || cycle(&other, 1, 2));
+        cycle(&pool, 2, 2);
         t.join().unwrap();
         whole(&pool, 2);
     });
@@ -138,14 +165,19 @@ fn numbers_are_leased_in_the_order_of_their_release() {
         let rest: Vec<Lease> = std::iter::from_fn(|| pool.lease(SHELF, holder(3))).collect();
         let order: Vec<E164> = got.iter().chain(&rest).map(Lease::number).collect();
         assert_eq!(order, [number(2), first, second]);
+        for lease in got.into_iter().chain(rest) {
+            pool.release(lease, Time::ZERO);
+        }
+        whole(&pool, 3);
     });
 }
 
 #[test]
 fn a_look_up_sees_generation_and_holder_of_one_lease() {
-    model(None, || {
+    model_each_step(2, || {
         let pool = pool(1);
         let other = Arc::clone(&pool);
+        at_every_step(true);
         let t = thread::spawn(move || {
             for me in [1, 2] {
                 let lease = other.lease(SHELF, holder(me)).unwrap();
@@ -173,11 +205,12 @@ fn a_look_up_sees_generation_and_holder_of_one_lease() {
 
 #[test]
 fn the_next_number_can_be_looked_at_while_it_is_leased() {
-    model(Some(3), || {
+    model_each_step(2, || {
         let mut pool = Pool::new(&[vec![number(0), number(1)]]).unwrap();
         assert!((0..2).all(|n| pool.rest(number(n), holder(9), Time::ZERO)));
         let pool = Arc::new(pool);
         let other = Arc::clone(&pool);
+        at_every_step(true);
         let t = thread::spawn(move || cycle(&other, 1, 2));
         let rest = pool.head_idle(SHELF, Time::from_micros(1));
         assert!(matches!(rest, Some(Rest::For(_))), "one of two is always free");

@@ -71,7 +71,7 @@ fn c4_a_device_that_is_not_there_is_followed_by_the_pbx_the_alternates_and_the_d
     w.refuse(call, 2, 404);
     assert_eq!(w.wire(), ["ring 3 sip:desk@10.0.0.5"]);
     w.leg(call, 0, ANSWERED);
-    assert_eq!(w.wire(), ["connect 0", "give up 1 AnsweredElsewhere", "give up 3 AnsweredElsewhere"][..].iter().filter(|s| !s.contains("up 1")).copied().collect::<Vec<_>>(), "a slow device may still answer");
+    assert_eq!(w.wire(), ["connect 0", "give up 3 AnsweredElsewhere"], "a slow device may still answer");
 }
 
 #[test]
@@ -137,7 +137,9 @@ fn c5_after_the_lease_the_number_still_leads_to_its_last_holder_and_when_reused_
     assert_eq!(w.short_call("bob"), number);
     w.heard();
     w.call_back(number, false);
-    assert_eq!(w.wire(), ["ring 0 sip:desk@10.0.0.5", "ring 1 sip:bob@10.0.0.9"]);
+    assert_eq!(w.wire(), ["ring 0 sip:bob@10.0.0.9", "ring 1 sip:desk@10.0.0.5"]);
+    w.wait_ms(1500);
+    assert_eq!(w.wire()[0], "ring 2 peer 0 bob", "the desk does not stand in the way of her other places");
 }
 
 #[test]
@@ -219,7 +221,7 @@ fn c3_while_her_emergency_call_is_up_the_desk_is_added_after_15_s_and_at_once_wh
     assert_eq!(w.wire(), ["ring 0 sip:ada@10.0.0.9", "180", "ring 1 sip:desk@10.0.0.5"]);
     let second = w.call_back(number, false);
     w.refuse(second, 0, 486);
-    assert!(w.wire().contains(&"ring 1 sip:desk@10.0.0.5".to_owned()));
+    assert_eq!(w.wire()[1..], ["ring 1 peer 0 ada", "ring 2 sip:desk@10.0.0.5"]);
 }
 
 #[test]
@@ -227,7 +229,9 @@ fn l10_the_number_is_found_in_every_form_and_behind_the_request_uri() {
     let (mut w, number) = after_a_call(|_| {});
     let ten = &number.to_string()[2..];
     let caller = CallerEvidence { asserted: &[], from: b"sip:+12065559111@psap", contact: b"sip:x@y" };
-    for uri in [format!("sip:{ten}@gw"), format!("sip:1{ten}@gw;user=phone"), format!("tel:+1{ten}"), format!("sips:+1{ten};x=y@gw")] {
+    for uri in
+        [format!("sip:{ten}@gw"), format!("sip:1{ten}@gw;user=phone"), format!("tel:+1{ten}"), format!("sips:+1{ten};x=y@gw")]
+    {
         w.invite(TRUNK_A, &uri, caller, Marks { psap_callback: true, esnet: false }, Body::Sdp);
         assert_eq!(w.wire()[0].get(..4), Some("ring"), "{uri}");
     }

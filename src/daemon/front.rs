@@ -1,0 +1,385 @@
+//! The front: the thread that owns all sockets, sorts what comes in, and carries every emergency call itself.
+//!
+//! One hand-written loop ([`Front::poll`]) with numbered priorities. An emergency never changes threads: it is received,
+//! decided and sent here, and no queue of ours lies in its way. Ordinary calls are handed to the threads of
+//! [`shards`](super::shards).
+
+use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
+use super::side::{SideSender, ToSide};
+use super::worker::{Outside, Worker};
+use crate::bridge::{Classifier, Setup};
+use crate::emergency::facts::{CallId, LeaseRecord};
+use crate::io::clock;
+use crate::io::store::{Store, Written};
+use crate::io::transport::tcp::{Happened, Streams};
+use crate::io::transport::udp::{Inbox, LARGEST, Ports, Received};
+use crate::io::transport::{Counters, Known, Sent};
+use crate::pool::PoolError;
+use crate::sip::{Flow, Message, Transport};
+use crate::words::Time;
+use bytes::Bytes;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+/// Datagrams that are taken from one socket before the next one has its turn.
+const BURST: usize = 64;
+/// Connections that are accepted at once.
+const ACCEPTS: usize = 16;
+/// How long closing connections may take.
+const CLOSING: Duration = Duration::from_millis(400);
+/// Panics after which the process ends, to be started anew.
+const MOST_PANICS: u32 = 100;
+
+/// What the front is told by whoever controls the daemon.
+pub enum Command {
+    /// A new configuration; the answer comes back.
+    Reload(Box<Reload>, oneshot::Sender<Result<(), PoolError>>),
+    /// Take no ordinary new calls, let those that are being placed get on, and end by this time.
+    Stop(Time),
+}
+
+/// A new configuration and what it needs.
+pub struct Reload {
+    /// What the shards work from.
+    pub setup: Setup,
+    /// The sockets; those of before are among them.
+    pub ports: Arc<Ports>,
+    /// Whose connections are not limited.
+    pub known: Known,
+}
+
+/// What a [`Front`] is made of.
+pub struct Parts {
+    /// Shard 0.
+    pub worker: Worker,
+    /// The UDP sockets.
+    pub ports: Arc<Ports>,
+    /// The connections.
+    pub streams: Streams,
+    /// The ordinary threads.
+    pub ordinary: Vec<Ordinary>,
+    /// What they ask for.
+    pub from_shards: UnboundedReceiver<FromShard>,
+    /// What to do.
+    pub commands: UnboundedReceiver<Command>,
+    /// Where leases are made durable.
+    pub store: Box<dyn Store>,
+    /// What was lost.
+    pub counters: Arc<Counters>,
+    /// The side thread.
+    pub side: SideSender,
+    /// Boot time of the loop's last turn in ms: whether it is alive.
+    pub beat: Arc<AtomicU64>,
+}
+
+/// See the module's docs.
+pub struct Front {
+    worker: Worker,
+    classifier: Classifier,
+    near: Near,
+    inboxes: Vec<Inbox>,
+    from_shards: UnboundedReceiver<FromShard>,
+    commands: UnboundedReceiver<Command>,
+    refusals: UnboundedReceiver<SocketAddr>,
+    to_refusals: UnboundedSender<SocketAddr>,
+    counters: Arc<Counters>,
+    side: SideSender,
+    beat: Arc<AtomicU64>,
+    buffer: Box<[u8]>,
+    sleep: Pin<Box<Sleep>>,
+    /// When `sleep` ends.
+    wakes: Time,
+    next_report: Time,
+    ends: Option<Ending>,
+    panics: u32,
+}
+
+enum Ending {
+    /// Calls are being placed.
+    Calls(Time),
+    /// Connections write what they have.
+    Connections(Time),
+}
+
+impl Front {
+    /// Begins to receive. Must be called within the runtime of the thread that will poll it.
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let now = clock::now();
+        let (to_refusals, refusals) = unbounded_channel();
+        let Some(classifier) = parts.worker.shard().classifier() else { return Err(io::Error::other("shard 0 has no story")) };
+        let near = Near { streams: parts.streams, store: parts.store, ordinary: parts.ordinary, failed: Vec::new() };
+        let mut front = Self {
+            worker: parts.worker,
+            classifier,
+            near,
+            inboxes: Vec::new(),
+            from_shards: parts.from_shards,
+            commands: parts.commands,
+            refusals,
+            to_refusals,
+            counters: parts.counters,
+            side: parts.side,
+            beat: parts.beat,
+            buffer: vec![0; LARGEST].into(),
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            wakes: now,
+            next_report: now,
+            ends: None,
+            panics: 0,
+        };
+        front.watch(&parts.ports)?;
+        Ok(front)
+    }
+
+    /// Runs until told to stop.
+    pub async fn run(mut self) {
+        let turns = std::future::poll_fn(|cx| {
+            // A panic costs the message that caused it, not the other calls.
+            catch_unwind(AssertUnwindSafe(|| self.poll(cx))).unwrap_or_else(|_| self.after_panic(cx))
+        });
+        tokio::task::unconstrained(turns).await;
+    }
+
+    /// One turn.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // 1. Commands.
+        while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+            self.obey(command);
+        }
+        // 2. Sockets, each in bursts, so that one neighbour's flood does not hold up the others.
+        let mut more = false;
+        for at in 0..self.inboxes.len() {
+            more |= self.read(at, cx);
+        }
+        while let Poll::Ready(Some(remote)) = self.refusals.poll_recv(cx) {
+            self.unreachable(Transport::Udp, remote);
+        }
+        // 3. Streams, the other threads, the store.
+        more |= self.near.streams.poll_accept(cx, ACCEPTS);
+        more |= self.read_streams(cx);
+        more |= self.serve_shards(cx);
+        while let Poll::Ready(call) = self.near.store.poll_written(cx) {
+            self.worker.committed(call, &mut self.near, clock::now());
+        }
+        // 4. Timers. (5. What is to be sent goes out right after the input that caused it.)
+        let now = clock::now();
+        self.worker.expire(&mut self.near, now);
+        self.tell_failed();
+        self.report(now);
+        if self.is_over(now) {
+            return Poll::Ready(());
+        }
+        more |= self.sleep_until_deadline(cx, now);
+        if more {
+            // Not a loop: connections and timers are the runtime's and want their turn.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Stop(by) => self.ends = Some(Ending::Calls(by)),
+            Command::Reload(reload, answer) => {
+                let taken = self.reload(*reload);
+                let _ = answer.send(taken);
+            }
+        }
+    }
+
+    fn reload(&mut self, new: Reload) -> Result<(), PoolError> {
+        self.worker.reload(&new.setup, Arc::clone(&new.ports), &mut self.near, clock::now())?;
+        if let Some(classifier) = self.worker.shard().classifier() {
+            self.classifier = classifier;
+        }
+        for thread in &self.near.ordinary {
+            thread.reload(&new.setup, &new.ports);
+        }
+        self.near.streams.set_known(new.known);
+        self.inboxes.retain(|inbox| new.ports.all().any(|port| Arc::ptr_eq(port, inbox.port())));
+        if self.watch(&new.ports).is_err() {
+            self.side.send(ToSide::Alarm("config_rejected", true));
+        }
+        Ok(())
+    }
+
+    /// Watches the sockets that are not watched yet.
+    fn watch(&mut self, ports: &Ports) -> io::Result<()> {
+        for port in ports.all() {
+            if !self.inboxes.iter().any(|inbox| Arc::ptr_eq(inbox.port(), port)) {
+                self.inboxes.push(Inbox::new(Arc::clone(port), self.to_refusals.clone())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one socket; true if there may be more.
+    fn read(&mut self, at: usize, cx: &mut Context<'_>) -> bool {
+        for _ in 0..BURST {
+            let Some(inbox) = self.inboxes.get(at) else { return false };
+            match inbox.poll(cx, &mut self.buffer) {
+                Poll::Ready(Received::Datagram(n, flow)) => {
+                    let datagram = self.buffer.get(..n).unwrap_or_default();
+                    // Keep-alives (RFC 5626 section 3.5.1 and the empty datagrams of others).
+                    if n > 4 || !datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
+                        let bytes = Bytes::copy_from_slice(datagram);
+                        self.message(flow, bytes);
+                    }
+                }
+                Poll::Ready(Received::Refused(remote)) => self.unreachable(Transport::Udp, remote),
+                Poll::Ready(Received::Broken) => {
+                    self.inboxes.remove(at);
+                    return false;
+                }
+                Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
+    fn read_streams(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..BURST {
+            match self.near.streams.poll(cx) {
+                Poll::Ready(Happened::Message(flow, bytes) | Happened::Broken(flow, bytes)) => self.message(flow, bytes),
+                Poll::Ready(Happened::Unreachable(remote)) => self.unreachable(Transport::Tcp, remote),
+                Poll::Ready(Happened::Closed) => {}
+                Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
+    fn serve_shards(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..BURST {
+            match self.from_shards.poll_recv(cx) {
+                Poll::Ready(Some(FromShard::Stream(flow, bytes))) => {
+                    if self.near.streams.send(flow, bytes) == Sent::Impossible {
+                        self.unreachable(flow.transport, flow.remote);
+                    }
+                }
+                Poll::Ready(Some(FromShard::Refused(transport, remote))) => self.unreachable(transport, remote),
+                Poll::Ready(None) | Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
+    /// The way of every message: scanned once, sorted, handled here or handed over.
+    fn message(&mut self, flow: Flow, bytes: Bytes) {
+        let Ok(msg) = Message::scan(bytes) else { return Counters::add(&self.counters.unreadable) };
+        let shard = self.classifier.shard(flow, &msg);
+        if shard == 0 {
+            self.worker.receive(flow, msg, &mut self.near, clock::now());
+            return self.tell_failed();
+        }
+        let refused = match self.near.ordinary.get(usize::from(shard) - 1) {
+            Some(_) if self.ends.is_some() && is_new_call(&msg) => Err(msg),
+            Some(thread) => thread.hand_over(flow, msg),
+            None => Err(msg),
+        };
+        if let Err(msg) = refused {
+            Counters::add(&self.counters.overload);
+            if let Some(answer) = turned_away(&msg) {
+                self.worker.send_plain(flow, answer, &mut self.near);
+            }
+        }
+    }
+
+    /// Nobody is at that address: every shard may have sent something there.
+    fn unreachable(&mut self, transport: Transport, remote: SocketAddr) {
+        self.near.refused(transport, remote);
+        self.worker.unreachable(transport, remote, &mut self.near, clock::now());
+    }
+
+    /// Streams that failed at once while something was carried out.
+    fn tell_failed(&mut self) {
+        while let Some(remote) = self.near.failed.pop() {
+            self.unreachable(Transport::Tcp, remote);
+        }
+    }
+
+    fn report(&mut self, now: Time) {
+        self.beat.store(now.as_millis(), Ordering::Relaxed);
+        if now < self.next_report {
+            return;
+        }
+        self.next_report = now + REPORT;
+        self.side.send(ToSide::Census(0, self.worker.shard().census()));
+        if let Some(story) = self.worker.shard().story() {
+            self.side.send(ToSide::Numbers(story.shelved()));
+        }
+    }
+
+    /// Whether the end that was asked for has come (RULES B2).
+    fn is_over(&mut self, now: Time) -> bool {
+        if let Some(Ending::Calls(by)) = self.ends {
+            let placing = self.worker.shard().story().is_some_and(|s| s.calls().any(|c| c.state != "talking"));
+            if placing && now < by {
+                return false;
+            }
+            self.near.streams.close();
+            self.ends = Some(Ending::Connections(now + CLOSING));
+        }
+        match self.ends {
+            Some(Ending::Connections(by)) => self.near.streams.is_empty() || now >= by,
+            Some(Ending::Calls(_)) | None => false,
+        }
+    }
+
+    /// Sleeps until the next deadline, a second at most: the loop shows that it is alive. True if that is over already.
+    fn sleep_until_deadline(&mut self, cx: &mut Context<'_>, now: Time) -> bool {
+        let mut deadline = self.worker.shard().next_deadline().unwrap_or(self.next_report).min(self.next_report);
+        if let Some(Ending::Calls(by) | Ending::Connections(by)) = self.ends {
+            deadline = deadline.min(by).min(now + Duration::from_millis(10));
+        }
+        if deadline < self.wakes || self.wakes <= now {
+            self.sleep.set(tokio::time::sleep(deadline.since(now).max(Duration::from_millis(1))));
+            self.wakes = deadline.max(now);
+        }
+        let over = self.sleep.as_mut().poll(cx).is_ready();
+        if over {
+            self.wakes = now;
+        }
+        over
+    }
+
+    fn after_panic(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.panics += 1;
+        cx.waker().wake_by_ref();
+        if self.panics < MOST_PANICS { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+/// What the front does for its own shard.
+struct Near {
+    streams: Streams,
+    store: Box<dyn Store>,
+    ordinary: Vec<Ordinary>,
+    /// Addresses that turned out to be unreachable while a shard was being served.
+    failed: Vec<SocketAddr>,
+}
+
+impl Outside for Near {
+    fn stream(&mut self, flow: Flow, bytes: Bytes) -> Sent {
+        self.streams.send(flow, bytes)
+    }
+
+    fn refused(&mut self, transport: Transport, remote: SocketAddr) {
+        for thread in &self.ordinary {
+            thread.unreachable(transport, remote);
+        }
+    }
+
+    fn commit(&mut self, call: CallId, record: LeaseRecord) -> Written {
+        self.store.commit(call, record)
+    }
+}

@@ -1,0 +1,19 @@
+//! Floor 4: configuration, assembly and the running program.
+//!
+//! [`run`] is the daemon: it reads the [`config`], [`assemble`]s what the floors below work from, opens the sockets and
+//! starts the threads. [`front`] is the loop that receives everything and carries emergency calls, [`shards`] the threads
+//! for ordinary calls, [`side`] the thread for all that no call waits for: log, metrics, alarms, notices, HTTP.
+//!
+//! Read [`run::run`] first, then [`front::Front`].
+
+pub mod assemble;
+pub mod cli;
+pub mod config;
+pub mod front;
+pub mod http;
+pub mod log;
+pub mod run;
+pub mod shards;
+pub mod side;
+pub mod systemd;
+pub mod worker;

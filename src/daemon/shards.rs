@@ -1,0 +1,255 @@
+//! The threads for ordinary calls: each owns its calls, gets messages by a bounded queue and sends by itself.
+//!
+//! Emergency calls are not here: the front carries them. When these threads are overloaded, new calls are refused by the
+//! front before they are queued, and everything that belongs to calls which are up still finds room.
+
+use super::side::{SideSender, ToSide};
+use super::worker::{Outside, Worker};
+use crate::bridge::Setup;
+use crate::emergency::facts::{CallId, LeaseRecord};
+use crate::io::clock;
+use crate::io::store::Written;
+use crate::io::transport::udp::Ports;
+use crate::io::transport::{Counters, Sent};
+use crate::sip::write::{Writer, reason_phrase};
+use crate::sip::{Flow, Message, Method, Name, Transport};
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Messages that wait for one thread.
+const QUEUE: usize = 4096;
+/// From here on new calls are refused.
+const NO_NEW_CALLS: usize = 3072;
+/// Messages that are handled before timers are looked at again.
+const BURST: usize = 64;
+/// How often a thread reports what it holds.
+pub(super) const REPORT: Duration = Duration::from_secs(1);
+/// When a refused caller may try again, in seconds.
+const RETRY_AFTER: u64 = 5;
+
+/// What a thread is told.
+enum ToShard {
+    Message(Flow, Message),
+    Unreachable(Transport, SocketAddr),
+    Reload(Box<Setup>, Arc<Ports>),
+}
+
+/// What a thread asks the front for.
+pub enum FromShard {
+    /// Send on a stream.
+    Stream(Flow, Bytes),
+    /// Nobody is there: tell the others.
+    Refused(Transport, SocketAddr),
+}
+
+/// What an ordinary thread works from.
+pub struct Common {
+    /// The configuration.
+    pub setup: Setup,
+    /// The UDP sockets.
+    pub ports: Arc<Ports>,
+    /// What was lost.
+    pub counters: Arc<Counters>,
+    /// The side thread.
+    pub side: SideSender,
+    /// The front.
+    pub front: UnboundedSender<FromShard>,
+}
+
+/// The front's end of an ordinary thread. Dropping it ends the thread.
+pub struct Ordinary {
+    queue: SyncSender<ToShard>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Ordinary {
+    /// Starts the thread of shard `index`, 1 or more.
+    pub fn start(index: u8, common: &Common) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (queue, messages) = sync_channel(QUEUE);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let worker = Worker::new(
+            index,
+            &common.setup,
+            Arc::clone(&common.ports),
+            Arc::clone(&common.counters),
+            common.side.clone(),
+            clock::now(),
+        )
+        .map_err(std::io::Error::other)?;
+        let thread = Thread {
+            worker,
+            outside: ToFront(common.front.clone()),
+            messages,
+            waiting: Arc::clone(&waiting),
+            side: common.side.clone(),
+            next_report: clock::now(),
+        };
+        let handle = thread::Builder::new().name(format!("calls-{index}")).spawn(|| thread.run())?;
+        Ok((Self { queue, waiting }, handle))
+    }
+
+    /// Hands a message over; gives it back where there is no room for it.
+    pub fn hand_over(&self, flow: Flow, msg: Message) -> Result<(), Message> {
+        if self.waiting.load(Ordering::Relaxed) >= NO_NEW_CALLS && is_new_call(&msg) {
+            return Err(msg);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        match self.queue.try_send(ToShard::Message(flow, msg)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                match back {
+                    ToShard::Message(_, msg) => Err(msg),
+                    ToShard::Unreachable(..) | ToShard::Reload(..) => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Tells it that nobody is at an address. Where there is no room timers will find out.
+    pub fn unreachable(&self, transport: Transport, remote: SocketAddr) {
+        let _ = self.queue.try_send(ToShard::Unreachable(transport, remote));
+    }
+
+    /// Tells it of a new configuration; waits for room, which is soon.
+    pub fn reload(&self, setup: &Setup, ports: &Arc<Ports>) {
+        let _ = self.queue.send(ToShard::Reload(Box::new(setup.clone()), Arc::clone(ports)));
+    }
+}
+
+/// Whether this is an INVITE outside a dialog.
+pub fn is_new_call(msg: &Message) -> bool {
+    msg.is_request() && msg.method() == Method::Invite && msg.to_tag().is_none()
+}
+
+/// The 503 that turns a new call away without keeping anything of it; `None` for everything else, which is dropped.
+pub fn turned_away(msg: &Message) -> Option<Bytes> {
+    if !is_new_call(msg) {
+        return None;
+    }
+    let mut w = Writer::response(503, reason_phrase(503).as_bytes());
+    for header in msg.headers() {
+        match header.name {
+            Name::Via | Name::From | Name::CallId | Name::CSeq => {
+                w.copy(msg, header);
+            }
+            // The tag is the same on every copy, as a stateless answer's must be (RFC 3261 section 8.2.7).
+            Name::To => {
+                w.header_parts("To", &[msg.value(header), b";tag=busy"]);
+            }
+            _ => {}
+        }
+    }
+    w.header_num("Retry-After", RETRY_AFTER);
+    Some(w.finish())
+}
+
+struct Thread {
+    worker: Worker,
+    outside: ToFront,
+    messages: Receiver<ToShard>,
+    waiting: Arc<AtomicUsize>,
+    side: SideSender,
+    next_report: crate::words::Time,
+}
+
+impl Thread {
+    fn run(mut self) {
+        // A panic costs the message that caused it, not the other calls.
+        while catch_unwind(AssertUnwindSafe(|| self.turn())).unwrap_or(true) {}
+    }
+
+    /// One wait and what it brings; false once nobody can send any more.
+    fn turn(&mut self) -> bool {
+        match self.messages.recv_timeout(self.patience()) {
+            Ok(first) => {
+                self.take(first);
+                for _ in 1..BURST {
+                    let Ok(next) = self.messages.try_recv() else { break };
+                    self.take(next);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        let now = clock::now();
+        self.worker.expire(&mut self.outside, now);
+        if now >= self.next_report {
+            self.next_report = now + REPORT;
+            self.side.send(ToSide::Census(self.worker.index, self.worker.shard().census()));
+        }
+        true
+    }
+
+    fn take(&mut self, what: ToShard) {
+        let now = clock::now();
+        match what {
+            ToShard::Message(flow, msg) => {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.worker.receive(flow, msg, &mut self.outside, now);
+            }
+            ToShard::Unreachable(transport, remote) => self.worker.unreachable(transport, remote, &mut self.outside, now),
+            ToShard::Reload(setup, ports) => {
+                // Only the shard with the numbers can refuse a configuration, and it has taken this one.
+                let _ = self.worker.reload(&setup, ports, &mut self.outside, now);
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let now = clock::now();
+        let deadline = self.worker.shard().next_deadline().map_or(REPORT, |at| at.since(now));
+        deadline.clamp(Duration::from_millis(1), REPORT)
+    }
+}
+
+struct ToFront(UnboundedSender<FromShard>);
+
+impl Outside for ToFront {
+    fn stream(&mut self, flow: Flow, bytes: Bytes) -> Sent {
+        let sent = self.0.send(FromShard::Stream(flow, bytes));
+        if sent.is_ok() { Sent::Yes } else { Sent::Dropped }
+    }
+
+    fn refused(&mut self, transport: Transport, remote: SocketAddr) {
+        let _ = self.0.send(FromShard::Refused(transport, remote));
+    }
+
+    fn commit(&mut self, _: CallId, _: LeaseRecord) -> Written {
+        Written::Now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(text: &str) -> Message {
+        Message::scan(Bytes::from(text.replace('\n', "\r\n"))).expect("a start line")
+    }
+
+    #[test]
+    fn b6_a_new_call_is_turned_away_with_503_and_retry_after() {
+        let invite = scan(
+            "INVITE sip:5551234@x SIP/2.0\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\nv: SIP/2.0/UDP b;branch=z9hG4bK2\nFrom: <sip:a@x>;tag=1\nTo: <sip:b@x>\nCall-ID: 7\nCSeq: 1 INVITE\nSubject: no\n\n",
+        );
+        let answer = scan(&String::from_utf8_lossy(&turned_away(&invite).expect("an answer")).replace("\r\n", "\n"));
+        assert_eq!((answer.status(), answer.call_id(), answer.all(Name::Via).count()), (503, &b"7"[..], 2));
+        assert_eq!((answer.get(Name::RetryAfter), answer.to_tag(), answer.get(Name::Subject)), (Some(&b"5"[..]), Some(&b"busy"[..]), None));
+        assert!(answer.faults().is_clean());
+    }
+
+    #[test]
+    fn what_belongs_to_a_call_is_not_turned_away() {
+        for text in ["BYE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", "INVITE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", "SIP/2.0 200 OK\n\n"] {
+            assert!(turned_away(&scan(text)).is_none(), "{text}");
+        }
+    }
+}

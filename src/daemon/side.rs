@@ -1,0 +1,229 @@
+//! The side thread: everything that no call waits for.
+//!
+//! The call path drops what happened into an unbounded queue ([`SideSender`]) and goes on; nothing ever comes back. Here it
+//! becomes log lines, metrics, alarms and notices, and here HTTP is served. [`Status`] is what HTTP shows.
+
+use crate::bridge::Census;
+use crate::emergency::facts::{Side, TrunkId};
+use crate::emergency::gateway::Shelved;
+use crate::emergency::notice::Notice;
+use crate::emergency::site::Site;
+use crate::io::clock;
+use crate::io::transport::Counters;
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tracing::{info, warn};
+
+/// The names of CONTRACT.md, so that each has its gauge before it is raised for the first time.
+const ALARMS: [&str; 11] = [
+    "pool_empty",
+    "pool_low",
+    "store_slow",
+    "store_failed",
+    "trunk_down",
+    "no_trunk",
+    "call_not_connected",
+    "mail_failing",
+    "config_rejected",
+    "desk_unreachable",
+    "loop",
+];
+/// How often the state directory is tried: operators see an alarm within 5 s.
+const STATE_CHECK: Duration = Duration::from_secs(4);
+
+/// What the side thread is told.
+pub enum ToSide {
+    /// Something beside a call.
+    Effect(Side),
+    /// What a shard holds at present.
+    Census(u8, Census),
+    /// How many numbers of each trunk are leased.
+    Numbers(Vec<Shelved>),
+    /// A configuration was taken.
+    Site(Arc<Site>),
+    /// Something outside the calls is wrong, or right again.
+    Alarm(&'static str, bool),
+}
+
+/// The way to the side thread. Never blocks, never fails.
+#[derive(Clone)]
+pub struct SideSender(UnboundedSender<ToSide>);
+
+impl SideSender {
+    /// The sender of this queue.
+    pub const fn new(queue: UnboundedSender<ToSide>) -> Self {
+        Self(queue)
+    }
+
+    /// Drops it into the queue.
+    pub fn send(&self, what: ToSide) {
+        let _ = self.0.send(what);
+    }
+}
+
+/// What can be seen of the daemon from outside the calls.
+pub struct Status {
+    metrics: PrometheusHandle,
+    alarms: Mutex<BTreeMap<&'static str, Duration>>,
+    stopping: AtomicBool,
+    counters: Arc<Counters>,
+}
+
+impl Status {
+    /// Begins to keep metrics. There is one a process.
+    pub fn new(node: &str, counters: Arc<Counters>) -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        // Fails where there is one already; then metrics go there, and this one stays empty.
+        let _ = metrics::set_global_recorder(recorder);
+        gauge!("e911d_build_info", "version" => env!("CARGO_PKG_VERSION"), "node" => node.to_owned()).set(1.0);
+        for name in ALARMS {
+            gauge!("e911d_alarm", "name" => name).set(0.0);
+        }
+        Self { metrics: handle, alarms: Mutex::default(), stopping: AtomicBool::new(false), counters }
+    }
+
+    /// Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        let lost = &self.counters;
+        for (name, counter) in [
+            ("unreadable", &lost.unreadable),
+            ("dropped", &lost.dropped),
+            ("overload", &lost.overload),
+            ("connection_turned_away", &lost.turned_away),
+            ("framing_lost", &lost.broken),
+        ] {
+            counter!("e911d_lost_total", "why" => name).absolute(counter.load(Ordering::Relaxed));
+        }
+        self.metrics.run_upkeep();
+        self.metrics.render()
+    }
+
+    /// The raised alarms with their wall time.
+    pub fn alarms(&self) -> BTreeMap<&'static str, Duration> {
+        self.alarms.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether no new ordinary calls are taken any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The end begins.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn set_alarm(&self, name: &'static str, raised: bool) {
+        let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = if raised { !alarms.contains_key(name) } else { alarms.contains_key(name) };
+        if !changed {
+            return;
+        }
+        if raised {
+            alarms.insert(name, clock::wall());
+            warn!(alarm = name, state = "raised");
+        } else {
+            alarms.remove(name);
+            info!(alarm = name, state = "cleared");
+        }
+        gauge!("e911d_alarm", "name" => name).set(if raised { 1.0 } else { 0.0 });
+    }
+}
+
+/// The thread's own part.
+pub struct SideThread {
+    /// What it is told.
+    pub queue: UnboundedReceiver<ToSide>,
+    /// What is seen from outside.
+    pub status: Arc<Status>,
+    /// Who writes to the contacts, if anybody does.
+    pub notices: Option<UnboundedSender<Notice>>,
+    /// What must be writable.
+    pub state_dir: PathBuf,
+    /// The configuration, for names.
+    pub site: Arc<Site>,
+}
+
+impl SideThread {
+    /// Runs until every sender is gone.
+    pub async fn run(mut self) {
+        let mut state_check = tokio::time::interval(STATE_CHECK);
+        let mut census = BTreeMap::new();
+        loop {
+            tokio::select! {
+                told = self.queue.recv() => match told {
+                    Some(what) => self.take(what, &mut census),
+                    None => return,
+                },
+                _ = state_check.tick() => self.check_state_dir(),
+            }
+        }
+    }
+
+    fn take(&mut self, what: ToSide, census: &mut BTreeMap<u8, Census>) {
+        match what {
+            ToSide::Effect(side) => self.effect(side),
+            ToSide::Census(shard, counted) => {
+                census.insert(shard, counted);
+                let sum = |of: fn(&Census) -> usize| census.values().map(of).sum::<usize>() as f64;
+                gauge!("e911d_calls", "kind" => "emergency").set(sum(|c| c.emergencies));
+                gauge!("e911d_calls", "kind" => "ordinary").set(sum(|c| c.ordinary));
+                gauge!("e911d_transactions").set(sum(|c| c.transactions));
+                gauge!("e911d_dialogs").set(sum(|c| c.dialogs));
+            }
+            ToSide::Numbers(shelves) => {
+                for shelf in shelves {
+                    let trunk = self.trunk(Some(shelf.trunk));
+                    gauge!("e911d_pool_numbers", "trunk" => trunk.clone(), "state" => "leased").set(f64::from(shelf.leased));
+                    gauge!("e911d_pool_numbers", "trunk" => trunk, "state" => "free").set(f64::from(shelf.free));
+                }
+            }
+            ToSide::Site(site) => self.site = site,
+            ToSide::Alarm(name, raised) => self.status.set_alarm(name, raised),
+        }
+    }
+
+    fn effect(&self, side: Side) {
+        match side {
+            // Carried out by the bridge, in SIP.
+            Side::Presence { .. } => {}
+            Side::Notice(notice) => {
+                counter!("e911d_notices_total").increment(1);
+                if let Some(notices) = &self.notices {
+                    let _ = notices.send(notice);
+                }
+            }
+            Side::Alarm { name, raised } => self.status.set_alarm(name, raised),
+            Side::Counted { path, trunk, outcome } => {
+                counter!("e911d_emergency_calls_total", "path" => path, "trunk" => self.trunk(trunk), "outcome" => outcome).increment(1);
+            }
+            Side::CallbackCounted { tier, outcome } => {
+                counter!("e911d_callbacks_total", "tier" => tier, "outcome" => outcome).increment(1);
+            }
+            Side::Log { event, call, trunk } => match trunk {
+                Some(_) => info!(event, call = format_args!("{:x}", call.0), trunk = self.trunk(trunk)),
+                None => info!(event, call = format_args!("{:x}", call.0)),
+            },
+        }
+    }
+
+    fn trunk(&self, trunk: Option<TrunkId>) -> String {
+        trunk.and_then(|t| self.site.trunk(t)).map_or_else(|| "none".to_owned(), |t| t.name.clone())
+    }
+
+    /// Tries the state directory without holding anything up: a disk may hang.
+    fn check_state_dir(&self) {
+        let (status, probe) = (Arc::clone(&self.status), self.state_dir.join(".probe"));
+        tokio::task::spawn_blocking(move || {
+            let tried = std::fs::write(&probe, b"1").and_then(|()| std::fs::remove_file(&probe));
+            status.set_alarm("store_failed", tried.is_err());
+        });
+    }
+}

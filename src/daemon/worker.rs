@@ -1,0 +1,193 @@
+//! One thread's calls together with the way out: a shard whose decisions are carried out.
+//!
+//! The front and every ordinary thread have one [`Worker`] each. What a thread cannot do by itself it asks its
+//! [`Outside`] for.
+
+use super::side::{SideSender, ToSide};
+use crate::bridge::{Do, Setup, Shard};
+use crate::emergency::facts::{CallId, LeaseRecord};
+use crate::io::store::Written;
+use crate::io::transport::udp::Ports;
+use crate::io::transport::{Counters, Sent};
+use crate::pool::PoolError;
+use crate::sip::{ClientKey, Flow, Message, Transmit, Transport};
+use crate::words::Time;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a worker needs done elsewhere.
+pub trait Outside {
+    /// Sends on a stream.
+    fn stream(&mut self, flow: Flow, bytes: Bytes) -> Sent;
+    /// Tells the other threads that nobody is there.
+    fn refused(&mut self, transport: Transport, remote: SocketAddr);
+    /// Begins to make a record durable.
+    fn commit(&mut self, call: CallId, record: LeaseRecord) -> Written;
+}
+
+/// See the module's docs.
+pub struct Worker {
+    /// Its place among the shards.
+    pub index: u8,
+    shard: Shard,
+    reach: Reach,
+    ports: Arc<Ports>,
+    counters: Arc<Counters>,
+    side: SideSender,
+}
+
+impl Worker {
+    /// Shard `index` of this setup.
+    pub fn new(index: u8, setup: &Setup, ports: Arc<Ports>, counters: Arc<Counters>, side: SideSender, now: Time) -> Result<Self, PoolError> {
+        Ok(Self { index, shard: Shard::new(index, setup, now)?, reach: Reach::default(), ports, counters, side })
+    }
+
+    /// The calls.
+    pub const fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// A new configuration and its sockets. After an error everything is as before.
+    pub fn reload(&mut self, setup: &Setup, ports: Arc<Ports>, outside: &mut impl Outside, now: Time) -> Result<(), PoolError> {
+        self.shard.reload(setup, now)?;
+        self.ports = ports;
+        self.drain(outside, now);
+        Ok(())
+    }
+
+    /// A message for this shard.
+    pub fn receive(&mut self, flow: Flow, msg: Message, outside: &mut impl Outside, now: Time) {
+        self.shard.receive(flow, msg, now);
+        self.drain(outside, now);
+    }
+
+    /// A lease's record is durable.
+    pub fn committed(&mut self, call: CallId, outside: &mut impl Outside, now: Time) {
+        self.shard.committed(call, now);
+        self.drain(outside, now);
+    }
+
+    /// Nobody is at that address: the requests that were sent there last have failed.
+    pub fn unreachable(&mut self, transport: Transport, remote: SocketAddr, outside: &mut impl Outside, now: Time) {
+        self.fail_sent_to(transport, remote, now);
+        self.drain(outside, now);
+    }
+
+    /// Fires what is due.
+    pub fn expire(&mut self, outside: &mut impl Outside, now: Time) {
+        if self.shard.next_deadline().is_some_and(|at| at <= now) {
+            self.shard.expire(now);
+            self.drain(outside, now);
+        }
+    }
+
+    /// Carries out everything that the shard has decided.
+    pub fn drain(&mut self, outside: &mut impl Outside, now: Time) {
+        while let Some(what) = self.shard.poll() {
+            match what {
+                Do::Send(transmit) => self.send(transmit, outside, now),
+                Do::Commit { call, lease } => {
+                    if outside.commit(call, lease) == Written::Now {
+                        self.shard.committed(call, now);
+                    }
+                }
+                Do::Side(side) => self.side.send(ToSide::Effect(side)),
+            }
+        }
+    }
+
+    /// Sends something that is no transaction's: an answer which the shard has not seen.
+    pub fn send_plain(&self, flow: Flow, bytes: Bytes, outside: &mut impl Outside) {
+        match flow.transport {
+            Transport::Udp => self.ports.send(flow, &bytes),
+            Transport::Tcp => outside.stream(flow, bytes),
+        };
+    }
+
+    fn send(&mut self, transmit: Transmit, outside: &mut impl Outside, now: Time) {
+        let Transmit { flow, bytes, client } = transmit;
+        if let Some(client) = client {
+            self.reach.note(flow, client);
+        }
+        let sent = match flow.transport {
+            Transport::Udp => self.ports.send(flow, &bytes),
+            Transport::Tcp => outside.stream(flow, bytes),
+        };
+        match (sent, client) {
+            (Sent::Yes, _) | (Sent::Impossible, None) => {}
+            (Sent::Dropped, _) => Counters::add(&self.counters.dropped),
+            (Sent::Impossible, Some(client)) => self.shard.unreachable(client, now),
+            (Sent::Refused, _) => {
+                outside.refused(flow.transport, flow.remote);
+                self.fail_sent_to(flow.transport, flow.remote, now);
+            }
+        }
+    }
+
+    fn fail_sent_to(&mut self, transport: Transport, remote: SocketAddr, now: Time) {
+        for client in self.reach.take(transport, remote) {
+            self.shard.unreachable(client, now);
+        }
+    }
+}
+
+/// Which requests went where lately. The network says only that an address cannot be reached, not what was meant for it.
+#[derive(Default)]
+struct Reach {
+    rings: HashMap<(Transport, SocketAddr), Ring>,
+}
+
+#[derive(Default)]
+struct Ring {
+    last: [ClientKey; Reach::EACH],
+    next: usize,
+}
+
+impl Reach {
+    /// Requests that are remembered for each address.
+    const EACH: usize = 32;
+    /// Addresses that are remembered; neighbours are few, and forgetting costs a failover some time, nothing more.
+    const ADDRESSES: usize = 1024;
+
+    fn note(&mut self, flow: Flow, client: ClientKey) {
+        let key = (flow.transport, flow.remote);
+        if self.rings.len() >= Self::ADDRESSES && !self.rings.contains_key(&key) {
+            self.rings.clear();
+        }
+        let ring = self.rings.entry(key).or_default();
+        if let Some(place) = ring.last.get_mut(ring.next % Self::EACH) {
+            *place = client;
+        }
+        ring.next = (ring.next + 1) % Self::EACH;
+    }
+
+    /// The requests that went there, each told once. Those that are answered by now are no secret to the shard.
+    fn take(&mut self, transport: Transport, remote: SocketAddr) -> impl Iterator<Item = ClientKey> + use<> {
+        self.rings.remove(&(transport, remote)).unwrap_or_default().last.into_iter().filter(|key| *key != ClientKey::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::KeyData;
+
+    #[test]
+    fn an_address_that_cannot_be_reached_fails_what_went_there_last_and_only_once() {
+        let flow = |port| Flow { transport: Transport::Udp, listener: 0, remote: SocketAddr::from(([127, 0, 0, 1], port)), connection: 0 };
+        let key = |n| ClientKey::from(KeyData::from_ffi(1 << 32 | n));
+        let mut reach = Reach::default();
+        for n in 1..=40 {
+            reach.note(flow(5060), key(n));
+        }
+        reach.note(flow(5070), key(99));
+        let mut failed: Vec<_> = reach.take(Transport::Udp, flow(5060).remote).collect();
+        failed.sort();
+        assert_eq!(failed, (9..=40).map(key).collect::<Vec<_>>());
+        assert_eq!(reach.take(Transport::Udp, flow(5060).remote).count(), 0);
+        assert_eq!(reach.take(Transport::Tcp, flow(5070).remote).count(), 0);
+        assert_eq!(reach.take(Transport::Udp, flow(5070).remote).collect::<Vec<_>>(), [key(99)]);
+    }
+}

@@ -1,0 +1,85 @@
+use crate::world::*;
+use e911d::sip::Name;
+use std::time::Duration;
+
+#[test]
+fn an_ordinary_call_keeps_its_user_and_its_identities_on_the_way_out() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "+15551234567", "c1").replace("1555", "1455"));
+    let out = w.expect(CARRIER, "INVITE sip:+14551234567@127.0.0.1:15080");
+    assert!(get(&out.msg, Name::From).starts_with("\"Al\" <sip:alice@pbx.example.net>;tag=e9"));
+    assert_eq!(get(&out.msg, Name::To), "<sip:+14551234567@pbx.example.net>");
+    assert_eq!(get(&out.msg, Name::PAssertedIdentity), "<sip:alice@pbx.example.net>");
+    assert_eq!(out.msg.body(), SDP.as_bytes());
+    assert_ne!(get(&out.msg, Name::CallId), "c1");
+    w.receive(CARRIER, &response(&out.msg, 200, "t1", "sip:x@127.0.0.1:15080", SDP));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    w.expect(CARRIER, "ACK");
+    let near = InDialog::of_response(&ok.msg);
+    w.receive(PBX, &near.request("ACK", 1, PBX, "", ""));
+    let far = InDialog::of_invite(&out.msg, "t1");
+    w.receive(CARRIER, &far.request("BYE", 1, CARRIER, "Reason: Q.850;cause=16\r\n", ""));
+    w.expect(CARRIER, "SIP/2.0 200");
+    let bye = w.expect(PBX, "BYE sip:alice@127.0.0.1:15090");
+    assert_eq!(get(&bye.msg, Name::Reason), "Q.850;cause=16");
+    w.receive(PBX, &response(&bye.msg, 200, "", "", ""));
+    w.wait(Duration::from_secs(40));
+    assert_eq!(w.shard.census(), e911d::bridge::Census::default());
+}
+
+#[test]
+fn the_next_trunk_follows_on_408_5xx_and_silence_and_not_on_486() {
+    for status in [408, 500, 503] {
+        let mut w = World::new();
+        w.receive(PBX, &invite(PBX, "alice", "+14551234567", "c1"));
+        let out = w.expect(CARRIER, "INVITE");
+        w.receive(CARRIER, &response(&out.msg, status, "t1", "", ""));
+        w.expect(TRUNK_A, "INVITE sip:+14551234567@127.0.0.1:15070");
+    }
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "+14551234567", "c1"));
+    let out = w.expect(CARRIER, "INVITE");
+    w.receive(CARRIER, &response(&out.msg, 486, "t1", "", ""));
+    w.expect(PBX, "SIP/2.0 486");
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "+14551234567", "c1"));
+    w.wait(Duration::from_millis(1600));
+    w.expect(TRUNK_A, "INVITE");
+}
+
+#[test]
+fn a_number_without_a_route_gets_404_and_an_inbound_call_goes_to_the_pbx() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "5", "c1"));
+    w.expect(PBX, "SIP/2.0 404");
+    w.receive(TRUNK_A, &invite(TRUNK_A, "+14155550000", "+14255559999", "c2"));
+    w.expect(PBX, "INVITE sip:+14255559999@127.0.0.1:15090");
+}
+
+#[test]
+fn a_late_offer_is_answered_in_the_ack() {
+    let mut w = World::new();
+    let call = invite(PBX, "alice", "+14551234567", "c1");
+    let bare = call.split("Content-Type").next().unwrap().to_owned() + "Content-Length: 0\r\n\r\n";
+    w.receive(PBX, &bare);
+    let out = w.expect(CARRIER, "INVITE");
+    w.receive(CARRIER, &response(&out.msg, 200, "t1", "sip:x@127.0.0.1:15080", SDP));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    w.expect_nothing();
+    w.receive(PBX, &InDialog::of_response(&ok.msg).request("ACK", 1, PBX, "Content-Type: application/sdp\r\n", SDP));
+    let ack = w.expect(CARRIER, "ACK");
+    assert_eq!(ack.msg.body(), SDP.as_bytes());
+}
+
+#[test]
+fn an_invite_that_breaks_the_grammar_gets_400_and_options_200() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "+14551234567", "c1").replace("CSeq: 1 INVITE", "CSeq: one INVITE"));
+    w.expect(PBX, "SIP/2.0 400");
+    w.receive(PBX, &invite(PBX, "alice", "x", "c2").replace("INVITE", "OPTIONS"));
+    w.expect(PBX, "SIP/2.0 200");
+    w.receive(PBX, &invite(PBX, "alice", "x", "c3").replace("INVITE", "REGISTER"));
+    w.expect(PBX, "SIP/2.0 405");
+    w.receive(PBX, &invite(PBX, "alice", "+14551234567", "c4").replace("Max-Forwards: 70", "Max-Forwards: 0"));
+    w.expect(PBX, "SIP/2.0 483");
+}

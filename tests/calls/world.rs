@@ -1,0 +1,249 @@
+//! A world on paper: one shard, a clock that is a field, and neighbours who say what a test makes them say.
+
+use bytes::Bytes;
+use e911d::bridge::{Do, Setup, Shard};
+use e911d::daemon::{assemble, config};
+use e911d::emergency::facts::Side;
+use e911d::sip::{ClientKey, Flow, Message, Name, Transport};
+use e911d::words::Time;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+pub const PBX: &str = "127.0.0.1:15090";
+pub const TRUNK_A: &str = "127.0.0.1:15070";
+pub const TRUNK_B: &str = "127.0.0.1:15071";
+pub const CARRIER: &str = "127.0.0.1:15080";
+pub const STRANGER: &str = "127.0.0.9:5060";
+
+const CONFIG: &str = r#"
+[node]
+name = "gw1"
+domain = "gw.example.net"
+state_dir = "/tmp"
+country = "US"
+[[listen]]
+transport = "udp"
+bind = "127.0.0.1:15060"
+[[peer]]
+name = "pbx"
+uri = "sip:127.0.0.1:15090"
+sources = ["127.0.0.1:15090"]
+[[trunk]]
+name = "a"
+path = "direct-routing"
+uri = "sip:127.0.0.1:15070"
+sources = ["127.0.0.1:15070"]
+options = "0s"
+callback_numbers = ["+12000000100-+12000000103"]
+[[trunk]]
+name = "b"
+path = "direct-routing"
+uri = "sip:127.0.0.1:15071"
+sources = ["127.0.0.1:15071"]
+options = "0s"
+callback_numbers = ["+12000000200-+12000000203"]
+[[trunk]]
+name = "carrier"
+path = "direct-routing"
+uri = "sip:127.0.0.1:15080"
+sources = ["127.0.0.1:15080"]
+options = "0s"
+[[voice_route]]
+name = "local-emergency"
+pattern = '^911$'
+trunks = ["a", "b"]
+emergency = true
+[[voice_route]]
+name = "all"
+pattern = '^\+?1[2-9]\d{9}$'
+trunks = ["carrier", "a"]
+[routing]
+inbound = "pbx"
+[callback]
+desk = "sip:security@127.0.0.1:15095"
+[[agent]]
+id = "bob"
+name = "Bob"
+identity = ["bob"]
+peer = "pbx"
+devices = ["sip:bob@127.0.0.1:15091", "sip:bob-2@127.0.0.1:15092"]
+contacts = "lead@example.com"
+"#;
+
+pub const SDP: &str = "v=0\r\no=alice 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 30000 RTP/AVP 0\r\n";
+
+/// What went out: to whom, and what.
+pub struct Sent {
+    pub to: SocketAddr,
+    pub msg: Message,
+    pub client: Option<ClientKey>,
+}
+
+pub struct World {
+    pub shard: Shard,
+    pub now: Time,
+    pub sent: Vec<Sent>,
+    pub sides: Vec<Side>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(CONFIG)
+    }
+
+    pub fn with(text: &str) -> Self {
+        let config = config::read(text, Path::new("world.toml"), std::iter::empty()).expect("a good config");
+        let setup: Setup = assemble::setup(&config, 7, 1);
+        let now = Time::from_micros(1_000_000_000);
+        let shard = Shard::new(0, &setup, now).expect("a shard");
+        Self { shard, now, sent: Vec::new(), sides: Vec::new() }
+    }
+
+    /// A packet from this address.
+    pub fn receive(&mut self, from: &str, text: &str) {
+        let flow = Flow { transport: Transport::Udp, listener: 0, remote: from.parse().expect("an address"), connection: 0 };
+        let msg = Message::scan(Bytes::copy_from_slice(text.as_bytes())).expect("a message");
+        self.shard.receive(flow, msg, self.now);
+        self.drain();
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(next) = self.shard.next_deadline().filter(|t| *t <= end) {
+            self.now = self.now.max(next);
+            self.shard.expire(self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    pub fn unreachable(&mut self, sent: &Sent) {
+        self.shard.unreachable(sent.client.expect("a request"), self.now);
+        self.drain();
+    }
+
+    /// What went out since the last call of this.
+    pub fn take(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// The one message that went to this address since the last look, which must begin so.
+    pub fn expect(&mut self, to: &str, begins: &str) -> Sent {
+        let to: SocketAddr = to.parse().expect("an address");
+        let at = self.sent.iter().position(|s| s.to == to && text(&s.msg).starts_with(begins));
+        match at {
+            Some(at) => self.sent.remove(at),
+            None => panic!("no {begins:?} to {to} among:\n{}", self.listing()),
+        }
+    }
+
+    pub fn expect_nothing(&self) {
+        assert!(self.sent.is_empty(), "{}", self.listing());
+    }
+
+    fn listing(&self) -> String {
+        self.sent.iter().fold(String::new(), |mut all, s| {
+            let _ = writeln!(all, "  -> {} {}", s.to, text(&s.msg).lines().next().unwrap_or_default());
+            all
+        })
+    }
+
+    fn drain(&mut self) {
+        while let Some(what) = self.shard.poll() {
+            match what {
+                Do::Send(t) => {
+                    let msg = Message::scan(t.bytes.clone()).expect("what we send can be read");
+                    assert!(msg.faults().is_clean(), "{:?} in {}", msg.faults(), text(&msg));
+                    self.sent.push(Sent { to: t.flow.remote, msg, client: t.client });
+                }
+                Do::Commit { call, .. } => self.shard.committed(call, self.now),
+                Do::Side(side) => self.sides.push(side),
+            }
+        }
+    }
+}
+
+pub fn text(msg: &Message) -> String {
+    String::from_utf8_lossy(msg.bytes()).into_owned()
+}
+
+pub fn get(msg: &Message, name: Name) -> String {
+    String::from_utf8_lossy(msg.get(name).unwrap_or_default()).into_owned()
+}
+
+/// An INVITE as a PBX or a PSAP sends it.
+pub fn invite(from_addr: &str, user: &str, dialed: &str, call: &str) -> String {
+    format!(
+        "INVITE sip:{dialed}@127.0.0.1:15060 SIP/2.0\r\nVia: SIP/2.0/UDP {from_addr};branch=z9hG4bK{call}\r\nMax-Forwards: 70\r\n\
+         From: \"Al\" <sip:{user}@pbx.example.net>;tag=t{call}\r\nTo: <sip:{dialed}@pbx.example.net>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:{user}@{from_addr}>\r\nP-Asserted-Identity: <sip:{user}@pbx.example.net>\r\nUser-Agent: pbx/1.0\r\n\
+         Allow: INVITE, ACK, CANCEL, BYE\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}",
+        SDP.len()
+    )
+}
+
+/// A response to what we sent.
+pub fn response(to: &Message, status: u16, tag: &str, contact: &str, body: &str) -> String {
+    let mut out = format!("SIP/2.0 {status} X\r\n");
+    for h in to.headers() {
+        match h.name {
+            Name::Via | Name::From | Name::CallId | Name::CSeq | Name::RecordRoute => {
+                out += &format!("{}\r\n", String::from_utf8_lossy(to.field(h)));
+            }
+            Name::To => {
+                let tag = if to.to_tag().is_some() || tag.is_empty() { String::new() } else { format!(";tag={tag}") };
+                out += &format!("{}{tag}\r\n", String::from_utf8_lossy(to.field(h)));
+            }
+            _ => {}
+        }
+    }
+    if !contact.is_empty() {
+        out += &format!("Contact: <{contact}>\r\n");
+    }
+    if !body.is_empty() {
+        out += "Content-Type: application/sdp\r\n";
+    }
+    out += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+    out
+}
+
+/// A request inside the dialog that `msg`, a response that we sent or an INVITE that we sent, belongs to.
+pub struct InDialog {
+    pub target: String,
+    pub from: String,
+    pub to: String,
+    pub call_id: String,
+}
+
+impl InDialog {
+    /// From the caller's view: `msg` is our response.
+    pub fn of_response(msg: &Message) -> Self {
+        Self { target: contact_of(msg), from: get(msg, Name::From), to: get(msg, Name::To), call_id: get(msg, Name::CallId) }
+    }
+
+    /// From the callee's view: `msg` is our INVITE, answered with this tag.
+    pub fn of_invite(msg: &Message, tag: &str) -> Self {
+        let from = format!("{};tag={tag}", get(msg, Name::To));
+        Self { target: contact_of(msg), from, to: get(msg, Name::From), call_id: get(msg, Name::CallId) }
+    }
+
+    pub fn request(&self, method: &str, seq: u32, from_addr: &str, more: &str, body: &str) -> String {
+        format!(
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {from_addr};branch=z9hG4bK{method}{seq}{}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\n\
+             Call-ID: {}\r\nCSeq: {seq} {method}\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            self.target,
+            from_addr.len() + self.call_id.len(),
+            self.from,
+            self.to,
+            self.call_id,
+            body.len()
+        )
+    }
+}
+
+fn contact_of(msg: &Message) -> String {
+    get(msg, Name::Contact).trim_start_matches('<').split('>').next().unwrap_or_default().to_owned()
+}
