@@ -31,7 +31,10 @@
 //! call has no way back into it: there is no input that says "the mail failed".
 
 pub mod bridge;
+pub mod daemon;
 pub mod emergency;
+pub mod io;
 pub mod pool;
 pub mod sip;
 pub mod words;
+

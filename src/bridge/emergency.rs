@@ -61,7 +61,12 @@ impl Shard {
 
     fn execute(&mut self, effect: CallEffect, now: Time) {
         match effect {
-            CallEffect::Commit { call, lease } => self.out.push_back(Do::Commit { call, lease }),
+            CallEffect::Commit { call, lease } => {
+                if let Some(waiting) = self.calls.get_mut(CallKey::of(call)) {
+                    waiting.kind = Kind::Emergency;
+                }
+                self.out.push_back(Do::Commit { call, lease });
+            }
             CallEffect::Ordinary { call } => self.begin_ordinary(CallKey::of(call), now),
             CallEffect::Place { call, leg, trunk, target, shown, body } => {
                 self.place(CallKey::of(call), leg, trunk, &target, *shown.reveal(), body, now);
@@ -230,7 +235,8 @@ impl Shard {
 
     /// 180 on our own behalf: no leg has said so yet.
     fn ringing(&mut self, key: CallKey, now: Time) {
-        let Some(call) = self.calls.get(key).filter(|c| c.progress == Progress::Waiting) else { return };
+        let Some(call) = self.calls.get_mut(key).filter(|c| c.progress == Progress::Waiting) else { return };
+        call.kind = Kind::Callback;
         let server = call.server;
         let ours = call.near_contact.clone();
         if let Some(mut w) = self.endpoint.reply(server, 180) {

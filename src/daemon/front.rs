@@ -116,7 +116,7 @@ impl Front {
         let now = clock::now();
         let (to_refusals, refusals) = unbounded_channel();
         let Some(classifier) = parts.worker.shard().classifier() else { return Err(io::Error::other("shard 0 has no story")) };
-        let near = Near { streams: parts.streams, store: parts.store, ordinary: parts.ordinary, failed: Vec::new() };
+        let near = Near { streams: parts.streams, store: parts.store, ordinary: parts.ordinary };
         let mut front = Self {
             worker: parts.worker,
             classifier,
@@ -173,7 +173,6 @@ impl Front {
         // 4. Timers. (5. What is to be sent goes out right after the input that caused it.)
         let now = clock::now();
         self.worker.expire(&mut self.near, now);
-        self.tell_failed();
         self.report(now);
         if self.is_over(now) {
             return Poll::Ready(());
@@ -278,15 +277,14 @@ impl Front {
         let Ok(msg) = Message::scan(bytes) else { return Counters::add(&self.counters.unreadable) };
         let shard = self.classifier.shard(flow, &msg);
         if shard == 0 {
-            self.worker.receive(flow, msg, &mut self.near, clock::now());
-            return self.tell_failed();
+            return self.worker.receive(flow, msg, &mut self.near, clock::now());
         }
         let refused = match self.near.ordinary.get(usize::from(shard) - 1) {
-            Some(_) if self.ends.is_some() && is_new_call(&msg) => Err(msg),
+            Some(_) if self.ends.is_some() && is_new_call(&msg) => Some(msg),
             Some(thread) => thread.hand_over(flow, msg),
-            None => Err(msg),
+            None => Some(msg),
         };
-        if let Err(msg) = refused {
+        if let Some(msg) = refused {
             Counters::add(&self.counters.overload);
             if let Some(answer) = turned_away(&msg) {
                 self.worker.send_plain(flow, answer, &mut self.near);
@@ -298,13 +296,6 @@ impl Front {
     fn unreachable(&mut self, transport: Transport, remote: SocketAddr) {
         self.near.refused(transport, remote);
         self.worker.unreachable(transport, remote, &mut self.near, clock::now());
-    }
-
-    /// Streams that failed at once while something was carried out.
-    fn tell_failed(&mut self) {
-        while let Some(remote) = self.near.failed.pop() {
-            self.unreachable(Transport::Tcp, remote);
-        }
     }
 
     fn report(&mut self, now: Time) {
@@ -364,8 +355,6 @@ struct Near {
     streams: Streams,
     store: Box<dyn Store>,
     ordinary: Vec<Ordinary>,
-    /// Addresses that turned out to be unreachable while a shard was being served.
-    failed: Vec<SocketAddr>,
 }
 
 impl Outside for Near {

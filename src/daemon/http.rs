@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn only_loopback_names_are_served() {
-        let served = |host: &'static str| is_loopback_host(&HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]));
+        let served =
+            |host: &'static str| is_loopback_host(&HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]));
         for host in ["localhost", "LOCALHOST:8911", "127.0.0.1", "127.5.3.1:80", "[::1]:8911", "[::1]"] {
             assert!(served(host), "{host}");
         }

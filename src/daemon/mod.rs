@@ -9,6 +9,7 @@
 pub mod assemble;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod front;
 pub mod http;
 pub mod log;

@@ -13,6 +13,8 @@ use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
 use crate::sip::write::{Writer, reason_phrase};
 use crate::sip::{Flow, Message, Method, Name, Transport};
+use crate::words::Time;
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,15 +33,22 @@ const NO_NEW_CALLS: usize = 3072;
 const BURST: usize = 64;
 /// How often a thread reports what it holds.
 pub(super) const REPORT: Duration = Duration::from_secs(1);
+/// Panics after which a thread ends; its new calls are refused then.
+const MOST_PANICS: u32 = 100;
 /// When a refused caller may try again, in seconds.
 const RETRY_AFTER: u64 = 5;
 
 /// What a thread is told.
+#[expect(clippy::large_enum_variant, reason = "a message is moved into the queue, not allocated for it")]
 enum ToShard {
     Message(Flow, Message),
     Unreachable(Transport, SocketAddr),
-    Reload(Box<Setup>, Arc<Ports>),
+    /// There is something in [`Mailbox`].
+    Look,
 }
+
+/// A configuration that waits for its thread. Beside the queue, so that the front never waits for room.
+type Mailbox = Arc<ArcSwapOption<(Setup, Arc<Ports>)>>;
 
 /// What a thread asks the front for.
 pub enum FromShard {
@@ -67,6 +76,7 @@ pub struct Common {
 pub struct Ordinary {
     queue: SyncSender<ToShard>,
     waiting: Arc<AtomicUsize>,
+    mailbox: Mailbox,
 }
 
 impl Ordinary {
@@ -74,6 +84,7 @@ impl Ordinary {
     pub fn start(index: u8, common: &Common) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, messages) = sync_channel(QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));
+        let mailbox = Mailbox::default();
         let worker = Worker::new(
             index,
             &common.setup,
@@ -88,26 +99,27 @@ impl Ordinary {
             outside: ToFront(common.front.clone()),
             messages,
             waiting: Arc::clone(&waiting),
+            mailbox: Arc::clone(&mailbox),
             side: common.side.clone(),
             next_report: clock::now(),
         };
         let handle = thread::Builder::new().name(format!("calls-{index}")).spawn(|| thread.run())?;
-        Ok((Self { queue, waiting }, handle))
+        Ok((Self { queue, waiting, mailbox }, handle))
     }
 
     /// Hands a message over; gives it back where there is no room for it.
-    pub fn hand_over(&self, flow: Flow, msg: Message) -> Result<(), Message> {
+    pub fn hand_over(&self, flow: Flow, msg: Message) -> Option<Message> {
         if self.waiting.load(Ordering::Relaxed) >= NO_NEW_CALLS && is_new_call(&msg) {
-            return Err(msg);
+            return Some(msg);
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         match self.queue.try_send(ToShard::Message(flow, msg)) {
-            Ok(()) => Ok(()),
+            Ok(()) => None,
             Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
                 match back {
-                    ToShard::Message(_, msg) => Err(msg),
-                    ToShard::Unreachable(..) | ToShard::Reload(..) => Ok(()),
+                    ToShard::Message(_, msg) => Some(msg),
+                    ToShard::Unreachable(..) | ToShard::Look => None,
                 }
             }
         }
@@ -118,9 +130,10 @@ impl Ordinary {
         let _ = self.queue.try_send(ToShard::Unreachable(transport, remote));
     }
 
-    /// Tells it of a new configuration; waits for room, which is soon.
+    /// Tells it of a new configuration, which it takes within a second.
     pub fn reload(&self, setup: &Setup, ports: &Arc<Ports>) {
-        let _ = self.queue.send(ToShard::Reload(Box::new(setup.clone()), Arc::clone(ports)));
+        self.mailbox.store(Some(Arc::new((setup.clone(), Arc::clone(ports)))));
+        let _ = self.queue.try_send(ToShard::Look);
     }
 }
 
@@ -156,14 +169,22 @@ struct Thread {
     outside: ToFront,
     messages: Receiver<ToShard>,
     waiting: Arc<AtomicUsize>,
+    mailbox: Mailbox,
     side: SideSender,
-    next_report: crate::words::Time,
+    next_report: Time,
 }
 
 impl Thread {
     fn run(mut self) {
-        // A panic costs the message that caused it, not the other calls.
-        while catch_unwind(AssertUnwindSafe(|| self.turn())).unwrap_or(true) {}
+        let mut panics = 0;
+        loop {
+            // A panic costs the message that caused it, not the other calls.
+            match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                Ok(true) => {}
+                Err(_) if panics < MOST_PANICS => panics += 1,
+                Ok(false) | Err(_) => return,
+            }
+        }
     }
 
     /// One wait and what it brings; false once nobody can send any more.
@@ -179,6 +200,7 @@ impl Thread {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return false,
         }
+        self.look();
         let now = clock::now();
         self.worker.expire(&mut self.outside, now);
         if now >= self.next_report {
@@ -196,10 +218,17 @@ impl Thread {
                 self.worker.receive(flow, msg, &mut self.outside, now);
             }
             ToShard::Unreachable(transport, remote) => self.worker.unreachable(transport, remote, &mut self.outside, now),
-            ToShard::Reload(setup, ports) => {
-                // Only the shard with the numbers can refuse a configuration, and it has taken this one.
-                let _ = self.worker.reload(&setup, ports, &mut self.outside, now);
-            }
+            ToShard::Look => self.look(),
+        }
+    }
+
+    fn look(&mut self) {
+        if self.mailbox.load().is_none() {
+            return;
+        }
+        if let Some(new) = self.mailbox.swap(None) {
+            // Only the shard with the numbers can refuse a configuration, and it has taken this one.
+            let _ = self.worker.reload(&new.0, Arc::clone(&new.1), &mut self.outside, clock::now());
         }
     }
 
@@ -242,13 +271,18 @@ mod tests {
         );
         let answer = scan(&String::from_utf8_lossy(&turned_away(&invite).expect("an answer")).replace("\r\n", "\n"));
         assert_eq!((answer.status(), answer.call_id(), answer.all(Name::Via).count()), (503, &b"7"[..], 2));
-        assert_eq!((answer.get(Name::RetryAfter), answer.to_tag(), answer.get(Name::Subject)), (Some(&b"5"[..]), Some(&b"busy"[..]), None));
+        assert_eq!(
+            (answer.get(Name::RetryAfter), answer.to_tag(), answer.get(Name::Subject)),
+            (Some(&b"5"[..]), Some(&b"busy"[..]), None)
+        );
         assert!(answer.faults().is_clean());
     }
 
     #[test]
     fn what_belongs_to_a_call_is_not_turned_away() {
-        for text in ["BYE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", "INVITE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", "SIP/2.0 200 OK\n\n"] {
+        for text in
+            ["BYE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", "INVITE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", "SIP/2.0 200 OK\n\n"]
+        {
             assert!(turned_away(&scan(text)).is_none(), "{text}");
         }
     }

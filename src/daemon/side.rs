@@ -10,7 +10,7 @@ use crate::emergency::notice::Notice;
 use crate::emergency::site::Site;
 use crate::io::clock;
 use crate::io::transport::Counters;
-use metrics::{counter, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -82,6 +82,7 @@ impl Status {
         let handle = recorder.handle();
         // Fails where there is one already; then metrics go there, and this one stays empty.
         let _ = metrics::set_global_recorder(recorder);
+        describe();
         gauge!("e911d_build_info", "version" => env!("CARGO_PKG_VERSION"), "node" => node.to_owned()).set(1.0);
         for name in ALARMS {
             gauge!("e911d_alarm", "name" => name).set(0.0);
@@ -135,6 +136,19 @@ impl Status {
         }
         gauge!("e911d_alarm", "name" => name).set(if raised { 1.0 } else { 0.0 });
     }
+}
+
+fn describe() {
+    describe_counter!("e911d_emergency_calls_total", "Emergency calls that came to an end");
+    describe_counter!("e911d_callbacks_total", "Callbacks that came to an end");
+    describe_counter!("e911d_notices_total", "Notices to contacts");
+    describe_counter!("e911d_lost_total", "What came in or was to go out, and was lost");
+    describe_gauge!("e911d_alarm", "1 while the alarm is raised");
+    describe_gauge!("e911d_calls", "Calls that are up or being placed");
+    describe_gauge!("e911d_pool_numbers", "Callback numbers by trunk");
+    describe_gauge!("e911d_transactions", "SIP transactions");
+    describe_gauge!("e911d_dialogs", "SIP dialogs");
+    describe_gauge!("e911d_build_info", "1");
 }
 
 /// The thread's own part.
@@ -202,7 +216,8 @@ impl SideThread {
             }
             Side::Alarm { name, raised } => self.status.set_alarm(name, raised),
             Side::Counted { path, trunk, outcome } => {
-                counter!("e911d_emergency_calls_total", "path" => path, "trunk" => self.trunk(trunk), "outcome" => outcome).increment(1);
+                counter!("e911d_emergency_calls_total", "path" => path, "trunk" => self.trunk(trunk), "outcome" => outcome)
+                    .increment(1);
             }
             Side::CallbackCounted { tier, outcome } => {
                 counter!("e911d_callbacks_total", "tier" => tier, "outcome" => outcome).increment(1);

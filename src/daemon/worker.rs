@@ -40,7 +40,14 @@ pub struct Worker {
 
 impl Worker {
     /// Shard `index` of this setup.
-    pub fn new(index: u8, setup: &Setup, ports: Arc<Ports>, counters: Arc<Counters>, side: SideSender, now: Time) -> Result<Self, PoolError> {
+    pub fn new(
+        index: u8,
+        setup: &Setup,
+        ports: Arc<Ports>,
+        counters: Arc<Counters>,
+        side: SideSender,
+        now: Time,
+    ) -> Result<Self, PoolError> {
         Ok(Self { index, shard: Shard::new(index, setup, now)?, reach: Reach::default(), ports, counters, side })
     }
 
@@ -176,8 +183,13 @@ mod tests {
 
     #[test]
     fn an_address_that_cannot_be_reached_fails_what_went_there_last_and_only_once() {
-        let flow = |port| Flow { transport: Transport::Udp, listener: 0, remote: SocketAddr::from(([127, 0, 0, 1], port)), connection: 0 };
-        let key = |n| ClientKey::from(KeyData::from_ffi(1 << 32 | n));
+        let flow = |port| Flow {
+            transport: Transport::Udp,
+            listener: 0,
+            remote: SocketAddr::from(([127, 0, 0, 1], port)),
+            connection: 0,
+        };
+        let key = |n: u64| ClientKey::from(KeyData::from_ffi(1 << 32 | n));
         let mut reach = Reach::default();
         for n in 1..=40 {
             reach.note(flow(5060), key(n));

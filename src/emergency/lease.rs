@@ -5,6 +5,7 @@
 //! to the store as [`CallEffect::Commit`](super::facts::CallEffect).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ pub struct View {
 }
 
 /// The table of leases.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Leases {
     records: Vec<Option<Record>>,
     vacant: Vec<u32>,
@@ -137,6 +138,13 @@ pub struct Leases {
     /// Open leases without a call, by the end of the last one.
     idle: BTreeSet<(Time, RecordId)>,
     tests: BTreeMap<TrunkId, u32>,
+}
+
+impl fmt::Debug for Leases {
+    /// Prints how many there are and nobody's key (promise 3).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Leases({})", self.records.iter().flatten().count())
+    }
 }
 
 impl Leases {

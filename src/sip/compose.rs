@@ -103,7 +103,8 @@ mod tests {
         }
         let body = b"<presence/>".to_vec();
         let publication = Plain { user: Some("alice"), ..plain("192.0.2.10") };
-        let msg = Message::scan(publish(publication, "presence", Some("e1"), 3600, "application/pidf+xml", body)).expect("a message");
+        let msg =
+            Message::scan(publish(publication, "presence", Some("e1"), 3600, "application/pidf+xml", body)).expect("a message");
         assert!(msg.faults().is_clean(), "{:?}", msg.faults());
         assert_eq!(msg.get(Name::SipIfMatch), Some(&b"e1"[..]));
         assert_eq!(msg.body(), b"<presence/>");

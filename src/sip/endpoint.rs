@@ -374,7 +374,15 @@ impl<O: Copy> Endpoint<O> {
     }
 
     /// A dialog of which we are the caller, with a Call-ID of ours. `local` and `remote` are From and To values without tags.
-    pub fn open_caller_dialog(&mut self, local: Bytes, remote: Bytes, target: Bytes, contact: Bytes, flow: Flow, owner: O) -> DialogKey {
+    pub fn open_caller_dialog(
+        &mut self,
+        local: Bytes,
+        remote: Bytes,
+        target: Bytes,
+        contact: Bytes,
+        flow: Flow,
+        owner: O,
+    ) -> DialogKey {
         let ids = self.ids;
         self.dialogs.insert_with_key(|key| {
             let ffi = key.data().as_ffi();
@@ -401,7 +409,14 @@ impl<O: Copy> Endpoint<O> {
 
     /// Begins a request inside a dialog (or the INVITE that creates it): start line, Via, Max-Forwards, Route, From, To,
     /// Call-ID, CSeq, and Contact where the method wants one. Add what else it needs and hand it to [`Endpoint::send`].
-    pub fn begin(&mut self, dialog: DialogKey, method: &[u8], max_forwards: u8, owner: O, now: Time) -> Option<(ClientKey, Writer)> {
+    pub fn begin(
+        &mut self,
+        dialog: DialogKey,
+        method: &[u8],
+        max_forwards: u8,
+        owner: O,
+        now: Time,
+    ) -> Option<(ClientKey, Writer)> {
         let hop = self.dialogs.get(dialog)?.next_hop(&self.locals);
         let invite = method == b"INVITE";
         let tx = self.clients.insert(ClientTransaction::new(invite, hop, owner, Some(dialog), now));

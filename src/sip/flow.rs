@@ -83,7 +83,8 @@ impl Locals {
     /// that transport; `None` where nothing speaks it.
     pub fn towards(&self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
         let speaks = |l: &Local| l.transport == transport;
-        let listener = (self.0.iter().position(|l| speaks(l) && l.ipv6 == remote.is_ipv6())).or_else(|| self.0.iter().position(speaks))?;
+        let listener =
+            (self.0.iter().position(|l| speaks(l) && l.ipv6 == remote.is_ipv6())).or_else(|| self.0.iter().position(speaks))?;
         Some(Flow { transport, listener: u8::try_from(listener).ok()?, remote, connection: 0 })
     }
 }

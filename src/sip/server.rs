@@ -2,8 +2,8 @@
 
 use super::endpoint::{Endpoint, Event};
 use super::flow::Flow;
-use super::ids::{COOKIE, Kind};
 use super::header::{Via, first_value, host_is, split_params, unfold};
+use super::ids::{COOKIE, Kind};
 use super::scan::{Header, Message, Name};
 use super::transaction::{InviteServer, Server, Todo};
 use super::write::{Writer, reason_phrase};
@@ -87,13 +87,7 @@ impl ReplyHead {
                 _ => {}
             }
         }
-        Self {
-            head: head.into_fields(),
-            via,
-            to,
-            to_has_tag: msg.to_tag().is_some(),
-            remote: reply_address(msg, flow),
-        }
+        Self { head: head.into_fields(), via, to, to_has_tag: msg.to_tag().is_some(), remote: reply_address(msg, flow) }
     }
 
     /// Whether this is the head for a copy of `msg`: the same branch, byte for byte.

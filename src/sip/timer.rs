@@ -23,7 +23,12 @@ pub struct TimerWheel<T> {
 impl<T: Copy> TimerWheel<T> {
     /// An empty wheel that turns from `now` on.
     pub fn new(now: Time) -> Self {
-        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), occupied: [0; SLOTS / 64], tick: now.as_micros() >> SHIFT, len: 0 }
+        Self {
+            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            occupied: [0; SLOTS / 64],
+            tick: now.as_micros() >> SHIFT,
+            len: 0,
+        }
     }
 
     /// How many entries wait, stale ones included.

@@ -212,9 +212,7 @@ impl InviteServer {
     pub fn on_send(self, status: u16, now: Time, reliable: bool) -> Self {
         match (self, status) {
             (Self::Proceeding { .. }, 100..=199) => Self::Proceeding { trying: None },
-            (Self::Proceeding { .. }, 200..=299) => {
-                Self::Accepted { retransmit: Some(Backoff::new(now)), until: now + LIFETIME }
-            }
+            (Self::Proceeding { .. }, 200..=299) => Self::Accepted { retransmit: Some(Backoff::new(now)), until: now + LIFETIME },
             (Self::Proceeding { .. }, _) => {
                 Self::Completed { retransmit: (!reliable).then(|| Backoff::new(now)), until: now + LIFETIME }
             }
@@ -360,8 +358,12 @@ mod tests {
 
     #[test]
     fn p7_an_invite_that_was_given_up_is_not_sent_again() {
-        let (sent, _) =
-            run(InviteClient::new(Time::ZERO, false).hush(), Time::ZERO + LIFETIME, InviteClient::deadline, InviteClient::on_timer);
+        let (sent, _) = run(
+            InviteClient::new(Time::ZERO, false).hush(),
+            Time::ZERO + LIFETIME,
+            InviteClient::deadline,
+            InviteClient::on_timer,
+        );
         assert_eq!(sent, Vec::<u64>::new());
     }
 

@@ -1,5 +1,7 @@
 //! Calls in a world on paper: what goes in and what comes out, message by message, without a socket or a clock.
 
+#![allow(unreachable_pub, reason = "a test has no outside")]
+
 mod callbacks;
 mod emergencies;
 mod ordinary;

@@ -136,8 +136,10 @@ fn c5_after_the_lease_the_number_still_leads_to_its_last_holder_and_when_reused_
     w.input(Input::Abandoned { call });
     assert_eq!(w.short_call("bob"), number);
     w.heard();
-    w.call_back(number, false);
+    let call = w.call_back(number, false);
     assert_eq!(w.wire(), ["ring 0 sip:bob@10.0.0.9", "ring 1 sip:desk@10.0.0.5"]);
+    w.rings(call, 1);
+    assert_eq!(w.wire(), ["180"]);
     w.wait_ms(1500);
     assert_eq!(w.wire()[0], "ring 2 peer 0 bob", "the desk does not stand in the way of her other places");
 }
@@ -263,5 +265,19 @@ fn a_callback_and_an_emergency_concern_the_story_whether_or_not_the_number_is_le
         (Origin::Stranger, "sip:+14255550100@gw", false),
     ] {
         assert_eq!(asks(origin, uri), expected, "{origin:?} {uri}");
+    }
+}
+
+#[test]
+fn nothing_that_is_decided_or_kept_prints_a_person_a_number_or_an_address() {
+    let (mut w, number) = after_a_call(|a| a.number = Some(Private::new(numbers(700, 1)[0])));
+    w.short_call("guest7");
+    let call = w.call_back(number, true);
+    w.dial("bob", "sip:911@gw");
+    w.leg(call, 0, ANSWERED);
+    let printed = format!("{:?} {:?} {:?}", w.outputs, w.gateway, w.gateway.leases().collect::<Vec<_>>());
+    for private in ["ada", "ADA", "bob", "guest7", "example.com", "425555", "10.0.0", "psap@"] {
+        let at = printed.find(private);
+        assert_eq!(at.map(|at| &printed[at.saturating_sub(80)..at]), None, "{private} is printed");
     }
 }

@@ -163,6 +163,7 @@ fn l7_a_shared_number_leads_to_both_until_the_later_lease_is_over() {
     w.wait(50 * MINUTE);
     assert_eq!(w.short_call("g2"), only);
     w.wait(30 * MINUTE);
+    assert_eq!(w.gateway.leases().filter(|l| l.state == "shared").count(), 2, "the first holder's lease lasts as long");
     w.heard();
     w.call_back(only, false);
     assert!(w.wire().contains(&"ring 1 peer 0 g2".to_owned()));
@@ -221,4 +222,39 @@ fn r5_tests_have_one_number_in_twenty_for_five_minutes_and_none_in_a_small_pool(
     assert_eq!(w.gateway.shelved()[0].leased, 0);
     let real = w.short_call("g1");
     assert_ne!(w.short_call("g2"), real, "the real call has a number of its own");
+}
+
+#[test]
+fn l7_a_number_that_somebody_else_shares_in_a_call_is_not_shared_again() {
+    let mut w = World::new(small(2));
+    let first = w.short_call("g1");
+    w.wait_ms(1000);
+    let second = w.short_call("g2");
+    w.dial("g3", "sip:911@gw");
+    assert_eq!(w.shown(), first, "its call ended longest ago");
+    w.dial("g4", "sip:911@gw");
+    assert_eq!(w.shown(), second, "the other one's call is up");
+}
+
+#[test]
+fn l7_the_oldest_quarantined_number_of_the_trunk_is_the_oldest_of_site_and_no_address_together() {
+    let mut site = small(1);
+    site.shelves.push(Shelf { trunk: TrunkId(0), site: Some("redmond".into()), numbers: numbers(200, 1) });
+    site.agents = (0..2).map(|n| Arc::new(Agent { site: Some("redmond".into()), ..agent(&format!("r{n}")) })).collect();
+    let mut w = World::new(site);
+    let older = w.short_call("guest");
+    w.wait(30 * MINUTE);
+    assert_ne!(w.short_call("r0"), older);
+    w.wait(61 * MINUTE);
+    assert_eq!(w.short_call("r1"), older);
+}
+
+#[test]
+fn r5_a_test_never_takes_the_last_free_number() {
+    let mut w = World::new(small(20));
+    for n in 0..19 {
+        w.short_call(&format!("g{n}"));
+    }
+    w.dial("g19", "sip:933@gw");
+    assert_eq!(w.gateway.shelved()[0].leased, 19);
 }

@@ -393,3 +393,19 @@ fn r5_a_test_takes_the_path_of_911_to_the_test_number_without_second_round_and_t
     let heard = w.heard();
     assert_eq!(heard, ["commit", "place 1 b urn:service:test.sos", "refuse 503", "notice test not_connected to it@example.com"]);
 }
+
+#[test]
+fn p7_a_trunk_that_says_nothing_gets_no_second_invite_beside_the_first_but_one_that_says_100_may_get_the_contingency() {
+    let with_contingency = || Site { contingency: Some(Private::new(number("+12065559000"))), ..site() };
+    let mut w = World::new(with_contingency());
+    w.dial("ada", "sip:911@gw");
+    w.wait_ms(29_000);
+    assert_eq!(w.wire(), ["place 0 a 911", "place 1 b 911"]);
+
+    let mut w = World::new(with_contingency());
+    let call = w.dial("ada", "sip:911@gw");
+    w.refuse(call, 0, 503);
+    w.leg(call, 1, LegEvent::Trying);
+    w.wait_ms(6000);
+    assert_eq!(w.wire(), ["place 0 a 911", "place 1 b 911", "place 2 a +12065559000"]);
+}

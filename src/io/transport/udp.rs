@@ -115,7 +115,11 @@ impl Ports {
     /// The listeners (by their place in the config; `None` where one is a stream's) and a connected socket for each
     /// neighbour's UDP flow; neighbours with one address share one. Sockets that `before` has are kept. The second value
     /// is the flows that got none: they use the listener's.
-    pub fn new(listeners: Vec<Option<Arc<Port>>>, neighbours: impl Iterator<Item = Flow>, before: &Self) -> (Self, Vec<io::Error>) {
+    pub fn new(
+        listeners: Vec<Option<Arc<Port>>>,
+        neighbours: impl Iterator<Item = Flow>,
+        before: &Self,
+    ) -> (Self, Vec<io::Error>) {
         let mut ports = Self { listeners, neighbours: Vec::new() };
         let mut failed = Vec::new();
         for flow in neighbours.filter(|f| f.transport == Transport::Udp) {
@@ -182,7 +186,10 @@ impl Drop for Inbox {
 impl Inbox {
     /// Watches a socket. That nobody listens at the neighbour's end is told to `refused` as well, since it wakes no reader.
     pub fn new(port: Arc<Port>, refused: UnboundedSender<SocketAddr>) -> io::Result<Self> {
-        let fd = Arc::new(AsyncFd::with_interest(port, Interest::READABLE.add(Interest::ERROR))?);
+        // SAFETY: `as_raw_fd` is that of the socket inside the port, which is open as long as the `Arc` that is handed over
+        // here, and never changes.
+        let fd = unsafe { AsyncFd::register_with_interest(port, Interest::READABLE.add(Interest::ERROR)) };
+        let fd = Arc::new(fd.map_err(io::Error::from)?);
         let watch = fd.get_ref().remote.map(|remote| tokio::spawn(watch(Arc::clone(&fd), remote, refused)).abort_handle());
         Ok(Self { fd, watch })
     }

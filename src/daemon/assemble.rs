@@ -1,0 +1,362 @@
+//! From the configuration to what the floors below work from.
+//!
+//! Plain translation: nothing is decided here and no socket opened. [`site`] is the configured world for the story,
+//! [`assemble`] adds who is where on the wire, by the listeners as they are really bound.
+
+use super::config::{self, Config, SipTarget};
+use crate::bridge::{Link, Links, Publisher, Setup, Source, Sources};
+use crate::emergency::facts::{PeerId, TrunkId};
+use crate::emergency::number::Numbers;
+use crate::emergency::site::{
+    Agent, CallbackTimes, EmergencyTarget, IdentityFrom, NumberRange, Path, Peer, PlacingTimes, Profile, Shelf, Site, Trunk,
+    VoiceRoute,
+};
+use crate::io::transport::Known;
+use crate::sip::{Flow, Local, Locals, Transport};
+use crate::words::{E164, Private, Uri};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+/// Why a configuration that reads well cannot be used. Names neighbours, no address.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// No listener speaks what the neighbour speaks.
+    #[error("{0}: no [[listen]] has its transport and address family; add one")]
+    NoListener(String),
+    /// More neighbours or listeners than can be told apart.
+    #[error("more {0} than this version can tell apart")]
+    TooMany(&'static str),
+    /// Under `[emergency]`.
+    #[error("emergency.{key}: {entry:?} {why}")]
+    Emergency {
+        /// The key.
+        key: &'static str,
+        /// The entry.
+        entry: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
+
+/// A configuration as it runs.
+#[derive(Clone)]
+pub struct Assembled {
+    /// What the shards work from.
+    pub setup: Setup,
+    /// Where connections are not limited.
+    pub known: Known,
+    /// Each neighbour's sources by name, for the next reload.
+    sources: BTreeMap<(Side, String), Vec<Source>>,
+}
+
+impl Assembled {
+    /// The ways to all neighbours.
+    pub fn flows(&self) -> impl Iterator<Item = Flow> {
+        let links = &self.setup.links;
+        links.trunks.iter().chain(&links.peers).map(|l| l.flow)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Peer,
+    Trunk,
+}
+
+/// Everything. `bound` are the listeners' real addresses, in the config's order; `before` is what runs now, whose
+/// neighbours keep their places. `secret` and `shards` are the process's.
+pub fn assemble(
+    config: &Config,
+    bound: &[SocketAddr],
+    secret: u64,
+    shards: u8,
+    before: Option<&Assembled>,
+) -> Result<Assembled, Unusable> {
+    let mut site = site(config, secret)?;
+    if let Some(before) = before {
+        site.keep_places(&before.setup.site);
+    }
+    if u16::try_from(site.trunks.len().max(site.peers.len())).is_err() {
+        return Err(Unusable::TooMany("neighbours"));
+    }
+    let locals = locals(config, bound)?;
+    let sources = sources(config, before);
+    let of = |side: Side, name: &String| sources.get(&(side, name.clone())).cloned().unwrap_or_default();
+    let peers: Vec<_> = site.peers.iter().map(|p| of(Side::Peer, &p.name)).collect();
+    let trunks: Vec<_> = site.trunks.iter().map(|t| of(Side::Trunk, &t.name)).collect();
+    let links = Links {
+        trunks: trunk_links(config, &site, &locals, before)?,
+        peers: peer_links(config, &site, &locals, before)?,
+        sources: Sources::new(&peers, &trunks),
+        domain: config.node.domain.clone(),
+        inbound: site.inbound,
+    };
+    let targets = config.peers.iter().map(|p| &p.target).chain(config.trunks.iter().map(|t| &t.target));
+    let hosts = targets.map(|t| (t.address.ip(), 128));
+    let known = Known(hosts.chain(sources.values().flatten().map(|s| network(*s))).collect());
+    let presence = match &config.presence.kind {
+        config::PresenceKind::None => None,
+        config::PresenceKind::SipPublish(server) => {
+            Some(Publisher { flow: flow(&locals, server, "presence.server")?, host: host(server) })
+        }
+    };
+    let setup = Setup { site: Arc::new(site), links: Arc::new(links), locals: Arc::new(locals), secret, shards, presence };
+    Ok(Assembled { setup, known, sources })
+}
+
+/// The configured world for the story, and for explaining routes.
+pub fn site(config: &Config, seed: u64) -> Result<Site, Unusable> {
+    let emergency = &config.emergency;
+    let numbers = Numbers::new(&emergency.countries, &emergency.prefixes, &emergency.masks).map_err(|mistakes| {
+        let first = mistakes.into_iter().next();
+        first.map_or(Unusable::TooMany("mistakes"), |m| Unusable::Emergency { key: m.key, entry: m.entry, why: m.why })
+    })?;
+    let site_contacts = recipients([&config.notify.site_contacts]);
+    Ok(Site {
+        country: Some(config.node.country),
+        peers: config.peers.iter().map(peer).collect(),
+        trunks: config.trunks.iter().map(trunk).collect(),
+        agents: config.agents.iter().map(|a| Arc::new(agent(a, config))).collect(),
+        routes: config.voice_routes.iter().map(route).collect(),
+        shelves: shelves(config),
+        numbers,
+        profile: match config.routing.profile {
+            config::Profile::Emergency => Profile::Emergency,
+            config::Profile::AcsStrict => Profile::AcsStrict { seed },
+        },
+        inbound: config.routing.inbound.map(peer_id),
+        contingency: config.routing.contingency.map(Private::new),
+        placing: PlacingTimes { silence: emergency.silence, trying: emergency.trying, budget: emergency.budget },
+        callback: CallbackTimes {
+            ttl: config.callback.ttl,
+            tail: config.callback.tail,
+            quarantine: config.callback.quarantine,
+            ring: config.callback.ring,
+            desk: config.callback.desk.as_ref().map(|d| d.uri.clone()),
+        },
+        presence_hold: config.presence.hold,
+        site_contacts,
+        test_contacts: recipients([&config.notify.test_contacts]),
+    })
+}
+
+/// What the listeners call themselves.
+fn locals(config: &Config, bound: &[SocketAddr]) -> Result<Locals, Unusable> {
+    if u8::try_from(bound.len()).is_err() {
+        return Err(Unusable::TooMany("listeners"));
+    }
+    let neighbours = || config.trunks.iter().map(|t| t.target.address).chain(config.peers.iter().map(|p| p.target.address));
+    let local = |(listen, at): (&config::Listen, &SocketAddr)| {
+        let own = || SocketAddr::new(reached_from(*at, neighbours()), at.port()).to_string();
+        let public = listen.public.as_ref().map(|p| format!("{}:{}", p.host, p.port.unwrap_or(at.port())));
+        Local { transport: transport(listen.transport), sent_by: public.unwrap_or_else(own), ipv6: at.is_ipv6() }
+    };
+    Ok(Locals(config.listen.iter().zip(bound).map(local).collect()))
+}
+
+/// The address that others reach a listener by: its own, or where it is bound to all of them the one that the kernel
+/// takes towards the first neighbour. Nothing is sent for that.
+fn reached_from(bound: SocketAddr, mut neighbours: impl Iterator<Item = SocketAddr>) -> IpAddr {
+    if !bound.ip().is_unspecified() {
+        return bound.ip();
+    }
+    let loopback = if bound.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
+    let towards = |remote: SocketAddr| -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind(SocketAddr::new(bound.ip(), 0))?;
+        socket.connect(remote)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    neighbours.find(|n| n.is_ipv4() == bound.is_ipv4()).and_then(|n| towards(n).ok()).unwrap_or(loopback)
+}
+
+/// A neighbour that is gone keeps its sources, so that callbacks to open leases still come in by it (RULES L9), unless
+/// another one has them now.
+fn sources(config: &Config, before: Option<&Assembled>) -> BTreeMap<(Side, String), Vec<Source>> {
+    let list = |sources: &[config::Source]| sources.iter().map(|s| source(*s)).collect::<Vec<_>>();
+    let peers = config.peers.iter().map(|p| ((Side::Peer, p.name.clone()), list(&p.sources)));
+    let trunks = config.trunks.iter().map(|t| ((Side::Trunk, t.name.clone()), list(&t.sources)));
+    let mut all: BTreeMap<_, _> = peers.chain(trunks).collect();
+    let taken: Vec<Source> = all.values().flatten().copied().collect();
+    for (key, sources) in before.into_iter().flat_map(|b| &b.sources) {
+        let free = || sources.iter().copied().filter(|s| !taken.contains(s)).collect();
+        all.entry(key.clone()).or_insert_with(free);
+    }
+    all
+}
+
+fn trunk_links(config: &Config, site: &Site, locals: &Locals, before: Option<&Assembled>) -> Result<Vec<Link>, Unusable> {
+    let one = |trunk: &Trunk| match config.trunks.iter().find(|t| t.name == trunk.name) {
+        Some(t) => link(&t.name, "trunk", &t.target, (!t.options.is_zero()).then_some(t.options), locals),
+        None => gone(&trunk.name, before.map(|b| &b.setup.links.trunks)),
+    };
+    site.trunks.iter().map(one).collect()
+}
+
+fn peer_links(config: &Config, site: &Site, locals: &Locals, before: Option<&Assembled>) -> Result<Vec<Link>, Unusable> {
+    let one = |peer: &Peer| match config.peers.iter().find(|p| p.name == peer.name) {
+        Some(p) => link(&p.name, "peer", &p.target, None, locals),
+        None => gone(&peer.name, before.map(|b| &b.setup.links.peers)),
+    };
+    site.peers.iter().map(one).collect()
+}
+
+fn link(
+    name: &str,
+    kind: &str,
+    target: &SipTarget,
+    probe: Option<std::time::Duration>,
+    locals: &Locals,
+) -> Result<Link, Unusable> {
+    Ok(Link { name: name.to_owned(), flow: flow(locals, target, &format!("{kind} {name}"))?, host: host(target), probe })
+}
+
+/// Its calls go on where they went.
+fn gone(name: &str, before: Option<&Vec<Link>>) -> Result<Link, Unusable> {
+    let link = before.and_then(|links| links.iter().find(|l| l.name == name)).cloned();
+    let mut link = link.ok_or_else(|| Unusable::NoListener(name.to_owned()))?;
+    link.probe = None;
+    Ok(link)
+}
+
+fn flow(locals: &Locals, target: &SipTarget, whose: &str) -> Result<Flow, Unusable> {
+    let flow = locals.towards(transport(target.transport), target.address);
+    let fits = |f: &Flow| locals.of(*f).ipv6 == target.address.is_ipv6();
+    flow.filter(fits).ok_or_else(|| Unusable::NoListener(whose.to_owned()))
+}
+
+/// `host[:port]` as it stands in the neighbour's URI.
+fn host(target: &SipTarget) -> String {
+    let written = Uri::parse(target.uri.reveal().as_bytes()).map(|u| (String::from_utf8_lossy(u.host).into_owned(), u.port));
+    match written {
+        Some((host, Some(port))) => format!("{host}:{port}"),
+        Some((host, None)) => host,
+        None => target.address.to_string(),
+    }
+}
+
+const fn transport(transport: config::Transport) -> Transport {
+    match transport {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+    }
+}
+
+fn source(source: config::Source) -> Source {
+    match source {
+        config::Source::Endpoint(at) => Source::Socket(at),
+        config::Source::Net { address, bits } if bits == if address.is_ipv4() { 32 } else { 128 } => Source::Host(address),
+        config::Source::Net { address, bits } => Source::Network(address, bits),
+    }
+}
+
+const fn network(source: Source) -> (IpAddr, u8) {
+    match source {
+        Source::Host(ip) => (ip, 128),
+        Source::Socket(at) => (at.ip(), 128),
+        Source::Network(ip, bits) => (ip, bits),
+    }
+}
+
+fn peer_id(place: usize) -> PeerId {
+    PeerId(u16::try_from(place).unwrap_or(u16::MAX))
+}
+
+fn trunk_id(place: usize) -> TrunkId {
+    TrunkId(u16::try_from(place).unwrap_or(u16::MAX))
+}
+
+fn peer(p: &config::Peer) -> Peer {
+    let identity = |from: &config::IdentityFrom| match from {
+        config::IdentityFrom::PAssertedIdentity => IdentityFrom::PAssertedIdentity,
+        config::IdentityFrom::From => IdentityFrom::From,
+    };
+    Peer {
+        name: p.name.clone(),
+        country: p.country,
+        site: p.site.clone(),
+        identity_from: p.identity_from.iter().map(identity).collect(),
+        desk: p.desk.as_ref().map(|d| d.uri.clone()),
+    }
+}
+
+fn trunk(t: &config::Trunk) -> Trunk {
+    let brought = |b: &config::Brought| match b {
+        config::Brought::Prefix(digits) => NumberRange::Prefix(*digits),
+        config::Brought::Range(r) => NumberRange::Span(r.first, r.last),
+    };
+    Trunk {
+        name: t.name.clone(),
+        path: match t.path {
+            config::TrunkPath::DirectRouting => Path::DirectRouting,
+            config::TrunkPath::DirectOffer => Path::DirectOffer,
+        },
+        trust_marks: t.trust_marks,
+        fallback_number: t.fallback_number.map(Private::new),
+        default_number: t.default_number.map(Private::new),
+        routes_to_us: t.routes_to_us.iter().map(brought).collect(),
+        numbers: t.numbers.iter().map(|r| NumberRange::Span(r.first, r.last)).collect(),
+        emergency_target: match t.emergency_target {
+            config::EmergencyTarget::Number => EmergencyTarget::Number,
+            config::EmergencyTarget::Urn => EmergencyTarget::Urn,
+        },
+        gone: false,
+    }
+}
+
+fn route(r: &config::VoiceRoute) -> VoiceRoute {
+    VoiceRoute {
+        name: r.name.clone(),
+        pattern: r.pattern.clone(),
+        trunks: r.trunks.iter().map(|t| trunk_id(*t)).collect(),
+        emergency: r.emergency,
+    }
+}
+
+/// One shelf for each trunk's numbers without an address, one for each pool.
+fn shelves(config: &Config) -> Vec<Shelf> {
+    let all = |ranges: &[config::NumberRange]| ranges.iter().flat_map(|r| r.iter()).collect::<Vec<E164>>();
+    let plain = config.trunks.iter().enumerate().map(|(i, t)| Shelf {
+        trunk: trunk_id(i),
+        site: None,
+        numbers: all(&t.callback_numbers),
+    });
+    let pools = config.callback_pools.iter();
+    let sited = pools.map(|p| Shelf { trunk: trunk_id(p.trunk), site: Some(p.site.clone()), numbers: all(&p.numbers) });
+    plain.filter(|s| !s.numbers.is_empty()).chain(sited).collect()
+}
+
+fn agent(a: &config::Agent, config: &Config) -> Agent {
+    let uris = |targets: &[SipTarget]| targets.iter().map(|t| t.uri.clone()).collect();
+    let language = match a.language.unwrap_or(config.node.language) {
+        config::Language::English => "en",
+        config::Language::Spanish => "es",
+        config::Language::French => "fr",
+    };
+    let site = a.site.clone().or_else(|| config.peers.get(a.peer?)?.site.clone());
+    Agent {
+        id: a.id.clone(),
+        name: a.name.clone(),
+        identity: a.identity.clone(),
+        peer: a.peer.map(peer_id),
+        devices: uris(&a.devices),
+        alternates: uris(&a.alternates),
+        number: a.number.map(Private::new),
+        country: a.country,
+        site,
+        language: Some(language.to_owned()),
+        caller_id: a.outbound_profile.and_then(|p| config.outbound_profiles.get(p)?.caller_id).map(Private::new),
+        contacts: recipients([&a.contacts, &config.notify.site_contacts]),
+    }
+}
+
+/// The recipients of several lists, each once.
+fn recipients<'a>(lists: impl IntoIterator<Item = &'a config::Contacts>) -> Private<Arc<[String]>> {
+    let mut all: Vec<String> = Vec::new();
+    for address in lists.into_iter().flat_map(|l| &l.valid) {
+        if !all.contains(address.reveal()) {
+            all.push(address.reveal().clone());
+        }
+    }
+    Private::new(all.into())
+}

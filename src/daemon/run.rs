@@ -1,0 +1,470 @@
+//! `e911d run`: from the configuration to a daemon that answers, and to its end.
+//!
+//! Read [`run`] from top to bottom. The calling thread ends up in [`Control`]: signals, reloads, the service manager. It
+//! carries no calls.
+
+use super::assemble::{Assembled, assemble};
+use super::cli::{BAD_USAGE, DONE, FAILED};
+use super::config::{self, Config, Listen, Mistakes, accepted};
+use super::front::{Command, Front, Parts, Reload};
+use super::shards::{Common, Ordinary};
+use super::side::{SideSender, SideThread, Status, ToSide};
+use super::worker::Worker;
+use super::{http, log, systemd};
+use crate::emergency::notice::Notice;
+use crate::io::clock;
+use crate::io::store::{Memory, Store};
+use crate::io::transport::Counters;
+use crate::io::transport::tcp::{Listener, Streams};
+use crate::io::transport::udp::{Port, Ports};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Write, stderr};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+/// How long calls that are being placed may take once the end has begun (RULES B2: gone within 5 s).
+const PLACING: Duration = Duration::from_millis(4300);
+/// How long the front may take in all.
+const LAST: Duration = Duration::from_millis(4800);
+/// The loop is taken for dead after that.
+const DEAD: Duration = Duration::from_secs(10);
+const MOST_SHARDS: usize = 8;
+
+/// Runs the daemon until it is told to stop. `strict`: a bad file never starts, not even with the last accepted config.
+pub fn run(file: &Path, strict: bool) -> ExitCode {
+    let loaded = match Loaded::read(file, strict) {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            let _ = writeln!(stderr(), "{mistakes}");
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    log::start(loaded.config.log);
+    raise_descriptor_limit();
+    match start(file, loaded) {
+        Ok(control) => control.run(),
+        Err(why) => {
+            let _ = writeln!(stderr(), "{why}");
+            systemd::stopping();
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// A configuration to start with.
+struct Loaded {
+    config: Config,
+    text: String,
+    /// Why it is not the file's.
+    rejected: Option<Mistakes>,
+}
+
+impl Loaded {
+    fn read(file: &Path, strict: bool) -> Result<Self, Mistakes> {
+        let text = config::text(file);
+        let read = text.clone().and_then(|text| config::read(&text, file, std::env::vars()));
+        match (text, read) {
+            (Ok(text), Ok(config)) => Ok(Self { config, text, rejected: None }),
+            (_, Err(mistakes)) if strict => Err(mistakes),
+            (Ok(text), Err(mistakes)) => {
+                Self::accepted(&text).map(|l| Self { rejected: Some(mistakes.clone()), ..l }).ok_or(mistakes)
+            }
+            (Err(mistakes), _) => Err(mistakes),
+        }
+    }
+
+    /// What the state directory that the bad file names accepted last.
+    fn accepted(bad: &str) -> Option<Self> {
+        let state_dir = config::state_dir(bad, std::env::vars())?;
+        let text = accepted::load(&state_dir).ok()??;
+        let config = config::read(&text, &accepted::path(&state_dir), std::env::vars()).ok()?;
+        Some(Self { config, text, rejected: None })
+    }
+}
+
+/// Opens everything and starts the threads. After the ready line every listed socket answers.
+fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
+    let config = loaded.config;
+    let bound = Bound::open(&config.listen)?;
+    let web = TcpListener::bind(config.http.bind).map_err(|e| Failure::socket("[http]", &e))?;
+    web.set_nonblocking(true)?;
+    let web_address = web.local_addr()?;
+
+    let secret = std::hash::RandomState::new().build_hasher().finish();
+    let threads = ordinary_threads();
+    let shards = u8::try_from(threads + 1).unwrap_or(u8::MAX);
+    let assembled = assemble(&config, &bound.addresses, secret, shards, None)?;
+    let (ports, failed) = Ports::new(bound.udp.clone(), assembled.flows(), &Ports::default());
+    let ports = Arc::new(ports);
+
+    let counters = Arc::new(Counters::default());
+    let status = Arc::new(Status::new(&config.node.name, Arc::clone(&counters)));
+    let (to_side, from_all) = unbounded_channel();
+    let side = SideSender::new(to_side);
+    let notices = notifier(&config);
+    let site = Arc::clone(&assembled.setup.site);
+    let side_thread =
+        SideThread { queue: from_all, status: Arc::clone(&status), notices, state_dir: config.node.state_dir.clone(), site };
+    let side_handle = start_side(side_thread, web)?;
+
+    let (to_front, from_shards) = unbounded_channel();
+    let common = Common {
+        setup: assembled.setup.clone(),
+        ports: Arc::clone(&ports),
+        counters: Arc::clone(&counters),
+        side: side.clone(),
+        front: to_front,
+    };
+    let mut ordinary = Vec::new();
+    for index in 1..shards {
+        ordinary.push(Ordinary::start(index, &common)?.0);
+    }
+    let worker = Worker::new(0, &assembled.setup, Arc::clone(&ports), Arc::clone(&counters), side.clone(), clock::now())?;
+    let (commands, obeyed) = unbounded_channel();
+    let beat = Arc::new(AtomicU64::new(clock::now().as_millis()));
+    let known = assembled.known.clone();
+    let (beat_of_front, side_of_front, ports_of_front) = (Arc::clone(&beat), side.clone(), Arc::clone(&ports));
+    let front = start_front(move || {
+        let streams = Streams::new(bound.tcp, known, Arc::clone(&counters))?;
+        Front::new(Parts {
+            worker,
+            ports: ports_of_front,
+            streams,
+            ordinary,
+            from_shards,
+            commands: obeyed,
+            store: open_store(),
+            counters,
+            side: side_of_front,
+            beat: beat_of_front,
+        })
+    })?;
+
+    for e in failed {
+        warn!(event = "a neighbour has no socket of its own", reason = %e.kind());
+    }
+    report_start(&loaded.rejected, &side);
+    let control = Control {
+        file: file.to_owned(),
+        running: Running {
+            node: config.node.name.clone(),
+            listen: config.listen.clone(),
+            http: config.http.bind,
+            addresses: bound.addresses,
+            udp: bound.udp,
+        },
+        assembled,
+        ports,
+        commands,
+        side,
+        side_handle,
+        status,
+        beat,
+        front,
+        web: web_address,
+    };
+    if loaded.rejected.is_none() {
+        control.accept(&config, &loaded.text);
+    }
+    Ok(control)
+}
+
+/// What was opened for `[[listen]]`, in its order.
+struct Bound {
+    addresses: Vec<SocketAddr>,
+    udp: Vec<Option<Arc<Port>>>,
+    tcp: Vec<Listener>,
+}
+
+impl Bound {
+    fn open(listen: &[Listen]) -> Result<Self, Failure> {
+        let mut bound = Self { addresses: Vec::new(), udp: Vec::new(), tcp: Vec::new() };
+        for (place, listen) in (0u8..).zip(listen) {
+            bound
+                .add(place, listen)
+                .map_err(|e| Failure::socket(&format!("[[listen]] {} {}", listen.transport, listen.bind), &e))?;
+        }
+        Ok(bound)
+    }
+
+    fn add(&mut self, place: u8, listen: &Listen) -> io::Result<()> {
+        match listen.transport {
+            config::Transport::Udp => {
+                let port = Port::listen(listen.bind, place)?;
+                self.addresses.push(port.address()?);
+                self.udp.push(Some(Arc::new(port)));
+            }
+            config::Transport::Tcp => {
+                let listener = Listener::listen(listen.bind, place)?;
+                self.addresses.push(listener.address()?);
+                self.udp.push(None);
+                self.tcp.push(listener);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Socket(String),
+    #[error(transparent)]
+    Unusable(#[from] super::assemble::Unusable),
+    #[error(transparent)]
+    Numbers(#[from] crate::pool::PoolError),
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl Failure {
+    fn socket(whose: &str, e: &io::Error) -> Self {
+        Self::Socket(match e.kind() {
+            io::ErrorKind::AddrInUse => format!("{whose}: address in use: is another e911d running?"),
+            io::ErrorKind::AddrNotAvailable => format!("{whose}: this machine does not have that address"),
+            io::ErrorKind::PermissionDenied => format!("{whose}: not allowed: ports below 1024 need CAP_NET_BIND_SERVICE"),
+            _ => format!("{whose}: {e}"),
+        })
+    }
+}
+
+/// What keeps leases. A new kind of store is an arm here.
+fn open_store() -> Box<dyn Store> {
+    Box::new(Memory)
+}
+
+/// Who writes to the contacts. None in this version of the daemon: notices are counted only.
+fn notifier(_: &Config) -> Option<UnboundedSender<Notice>> {
+    None
+}
+
+/// Threads for ordinary calls: the front has a core of its own where there are two.
+fn ordinary_threads() -> usize {
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.saturating_sub(1).clamp(1, MOST_SHARDS)
+}
+
+fn start_side(side: SideThread, web: TcpListener) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = current_thread_runtime()?;
+    thread::Builder::new().name("side".to_owned()).spawn(move || {
+        let router = http::router(Arc::clone(&side.status));
+        runtime.block_on(async {
+            if let Ok(web) = tokio::net::TcpListener::from_std(web) {
+                tokio::spawn(async { axum::serve(web, router).await });
+            }
+            side.run().await;
+        });
+        // The state directory may hang; nothing waits for it.
+        runtime.shutdown_background();
+    })
+}
+
+/// Starts the front and waits until it is there. The receiver is told when it ends.
+fn start_front(build: impl FnOnce() -> io::Result<Front> + Send + 'static) -> io::Result<oneshot::Receiver<()>> {
+    let runtime = current_thread_runtime()?;
+    let (began, begun) = std::sync::mpsc::channel();
+    let (ended, end) = oneshot::channel();
+    thread::Builder::new().name("front".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            match build() {
+                Ok(front) => {
+                    let _ = began.send(Ok(()));
+                    front.run().await;
+                }
+                Err(e) => drop(began.send(Err(e))),
+            }
+        });
+        let _ = ended.send(());
+    })?;
+    begun.recv().map_err(io::Error::other)??;
+    Ok(end)
+}
+
+fn current_thread_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+fn report_start(rejected: &Option<Mistakes>, side: &SideSender) {
+    let Some(mistakes) = rejected else { return };
+    for mistake in &mistakes.0 {
+        error!(event = "config rejected", %mistake);
+    }
+    warn!(event = "started with the last accepted config");
+    side.send(ToSide::Alarm("config_rejected", true));
+}
+
+/// As many descriptors as we may have: each connection is one.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// What a reload cannot change.
+struct Running {
+    node: String,
+    listen: Vec<Listen>,
+    http: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    udp: Vec<Option<Arc<Port>>>,
+}
+
+/// The thread that is told what to do.
+struct Control {
+    file: PathBuf,
+    running: Running,
+    assembled: Assembled,
+    ports: Arc<Ports>,
+    commands: UnboundedSender<Command>,
+    side: SideSender,
+    side_handle: thread::JoinHandle<()>,
+    status: Arc<Status>,
+    beat: Arc<AtomicU64>,
+    front: oneshot::Receiver<()>,
+    web: SocketAddr,
+}
+
+impl Control {
+    /// The one line at any log level.
+    fn say_ready(&self) {
+        let mut line = format!("ready node={}", self.running.node);
+        for (listen, address) in self.running.listen.iter().zip(&self.running.addresses) {
+            line.push_str(&format!(" {}={address}", listen.transport));
+        }
+        let _ = writeln!(stderr(), "{line} http={}", self.web);
+        systemd::ready();
+    }
+
+    /// Signals, until the end.
+    fn run(mut self) -> ExitCode {
+        let Ok(runtime) = current_thread_runtime() else { return ExitCode::from(FAILED) };
+        let code = runtime.block_on(self.obey_signals());
+        let Self { commands, side, side_handle, .. } = self;
+        drop((commands, side));
+        // The log's last lines; whoever holds the terminal up is not waited for.
+        let deadline = clock::now() + Duration::from_millis(100);
+        while !side_handle.is_finished() && clock::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        ExitCode::from(code)
+    }
+
+    async fn obey_signals(&mut self) -> u8 {
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined2()];
+        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut hand_over)] = kinds.map(signal) else { return FAILED };
+        // From here on a signal does not end the process by itself.
+        self.say_ready();
+        let pause = systemd::watchdog().map_or(Duration::from_secs(3600), |w| w / 2);
+        let mut watchdog = tokio::time::interval(pause);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => self.reload().await,
+                _ = hand_over.recv() => warn!(event = "handing over to a new binary: not in this version"),
+                _ = watchdog.tick() => self.say_alive(),
+                _ = &mut self.front => {
+                    error!(event = "the front ended by itself");
+                    return FAILED;
+                }
+            }
+        }
+        self.stop().await
+    }
+
+    async fn stop(&mut self) -> u8 {
+        info!(event = "stopping");
+        systemd::stopping();
+        self.status.stop();
+        let _ = self.commands.send(Command::Stop(clock::now() + PLACING));
+        let in_time = tokio::time::timeout(LAST, &mut self.front).await.is_ok();
+        info!(event = "stopped", in_time);
+        DONE
+    }
+
+    /// A bad configuration is refused whole and the old one stays (RULES B2).
+    async fn reload(&mut self) {
+        systemd::reloading();
+        match self.take_new_config().await {
+            Ok(()) => {
+                info!(event = "config taken");
+                self.side.send(ToSide::Alarm("config_rejected", false));
+            }
+            Err(reasons) => {
+                for reason in reasons {
+                    error!(event = "config rejected", reason);
+                }
+                warn!(event = "the config of before stays");
+                self.side.send(ToSide::Alarm("config_rejected", true));
+            }
+        }
+        systemd::ready();
+    }
+
+    async fn take_new_config(&mut self) -> Result<(), Vec<String>> {
+        let mistakes = |m: Mistakes| m.0.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let text = config::text(&self.file).map_err(mistakes)?;
+        let mut config = config::read(&text, &self.file, std::env::vars()).map_err(mistakes)?;
+        self.keep_sockets(&mut config);
+        let setup = &self.assembled.setup;
+        let assembled = assemble(&config, &self.running.addresses, setup.secret, setup.shards, Some(&self.assembled));
+        let assembled = assembled.map_err(|e| vec![e.to_string()])?;
+        let (ports, failed) = Ports::new(self.running.udp.clone(), assembled.flows(), &self.ports);
+        for e in failed {
+            warn!(event = "a neighbour has no socket of its own", reason = %e.kind());
+        }
+        let ports = Arc::new(ports);
+        let (answer, answered) = oneshot::channel();
+        let reload = Reload { setup: assembled.setup.clone(), ports: Arc::clone(&ports), known: assembled.known.clone() };
+        let _ = self.commands.send(Command::Reload(Box::new(reload), answer));
+        match answered.await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(vec![e.to_string()]),
+            Err(_) => return Err(vec!["the front is gone".to_owned()]),
+        }
+        self.side.send(ToSide::Site(Arc::clone(&assembled.setup.site)));
+        (self.assembled, self.ports) = (assembled, ports);
+        self.accept(&config, &text);
+        Ok(())
+    }
+
+    /// Sockets are opened at the start only.
+    fn keep_sockets(&self, config: &mut Config) {
+        let key = |l: &Listen| (l.transport, l.bind);
+        let same = config.listen.iter().map(key).eq(self.running.listen.iter().map(key));
+        if !same {
+            warn!(event = "[[listen]] has changed: that needs a restart, and until then the old listeners stay");
+            config.listen.clone_from(&self.running.listen);
+        }
+        if config.http.bind != self.running.http {
+            warn!(event = "[http] bind has changed: that needs a restart");
+        }
+    }
+
+    /// Keeps the configuration for a start with a bad file.
+    fn accept(&self, config: &Config, text: &str) {
+        let _ = std::fs::create_dir(&config.node.state_dir);
+        if let Err(e) = accepted::save(&config.node.state_dir, text) {
+            error!(event = "the state directory cannot be written: calls go on from memory", reason = %e.kind());
+            self.side.send(ToSide::Alarm("store_failed", true));
+        }
+    }
+
+    fn say_alive(&self) {
+        let last = self.beat.load(Ordering::Relaxed);
+        if clock::now().as_millis().saturating_sub(last) < DEAD.as_millis() as u64 {
+            systemd::alive();
+        }
+    }
+}
