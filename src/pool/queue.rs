@@ -11,10 +11,12 @@
 //! mid-step for exactly a multiple of 2^40 leases of one shelf, 34 years at a thousand a second.
 //!
 //! What holds at every moment, and what the orderings below keep:
-//! 1. `tail` is never behind `head`, and at most one node is linked behind `tail`.
+//! 1. At most one node is linked behind `tail`; so `head` is never more than one position before `tail`.
 //! 2. Whoever has acquired a `head` or `tail` at position p sees its node's `next` with position p or a later one.
 //! 3. A node's `next` is empty only at the end of the list, or while the node is in one thread's hands with a position
 //!    that neither `head` nor `tail` ever had together with this node.
+//! 4. `tail` has left a node before the node's `next` is written anew: who brings it back first moves `tail` to the end of
+//!    the list, over this very node's old link if need be. So, other than in the paper, takers need not look at `tail`.
 //!
 //! Progress: a loop turns again only after another thread has moved `head`, `tail` or the last link.
 
@@ -87,7 +89,7 @@ impl Queue {
     /// Takes the slot that has been here longest; `None` only at a moment when there is none.
     pub(super) fn pop(&self) -> Option<(u32, Spare)> {
         loop {
-            // Acquire, with the Release of the exchange below: invariant 2, and that `tail` is at this position at least.
+            // Acquire, with the Release of the exchange below: invariant 2.
             let head = Link::unpack(self.head.0.load(Ordering::Acquire));
             let next = self.next_of(head);
             if next.position != head.position {
@@ -97,16 +99,11 @@ impl Queue {
                 // Nobody is behind position p at this moment, so `head` cannot have left p either: the queue is empty now.
                 return None;
             }
-            // Relaxed: not older than what those saw who moved `head` here (invariant 1), and they have released it to us.
-            let tail = Link::unpack(self.tail.0.load(Ordering::Relaxed));
-            if tail.position == head.position {
-                self.advance_tail(tail, next.node);
-            }
             // Relaxed: its writer has released it with the link that `next_of` acquired. If the node has moved on in the
             // meantime the value may be a later one, but then so has `head`, and the exchange fails.
             let slot = self.node(next.node).slot.load(Ordering::Relaxed);
-            // Release: who acquires the new `head` sees the link and the `tail` that we saw, and what it writes to the node
-            // later cannot reach our load above. Success needs no Acquire: the load of `head` had it.
+            // Release: who acquires the new `head` sees the link that we saw, and what it writes to the node later cannot reach
+            // our load above. Success needs no Acquire: the load of `head` had it.
             let moved =
                 self.head.0.compare_exchange(head.pack(), head.then(next.node).pack(), Ordering::Release, Ordering::Relaxed);
             if moved.is_ok() {
@@ -169,13 +166,18 @@ impl Queue {
 
     /// How many slots are here, of the moment: exact when nobody is taking or bringing.
     pub(super) fn len(&self) -> u32 {
-        // Acquire: a `tail` read after it is not behind (invariant 1).
         let head = Link::unpack(self.head.0.load(Ordering::Acquire));
-        let tail = Link::unpack(self.tail.0.load(Ordering::Acquire));
-        let next = self.next_of(tail);
-        let linked_behind = u64::from(next.position == tail.position && !next.is_end());
-        let len = (tail.position.wrapping_sub(head.position) & POSITION_MASK) + linked_behind;
-        len.min(u64::from(self.capacity())) as u32
+        loop {
+            // A `tail` read after `head` is at most one position behind it (invariant 1), and then `next` is linked.
+            let tail = Link::unpack(self.tail.0.load(Ordering::Acquire));
+            let next = self.next_of(tail);
+            if next.position != tail.position {
+                continue;
+            }
+            let end = tail.position + u64::from(!next.is_end());
+            let len = end.wrapping_sub(head.position) & POSITION_MASK;
+            return len.min(u64::from(self.capacity())) as u32;
+        }
     }
 
     /// How many slots the queue was made for.

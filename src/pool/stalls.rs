@@ -152,7 +152,7 @@ fn sleeper(k: usize, operation: impl FnOnce() -> Option<Lease> + Send + 'static)
 #[test]
 fn a_thread_that_slept_at_any_step_finishes_well_however_far_the_others_went() {
     for releases in [false, true] {
-        for others in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 50] {
+        for others in if cfg!(miri) { vec![0, 1, 7] } else { (0..10).chain([50]).collect() } {
             for k in 0..STEPS {
                 let what = format!("release {releases}, step {k}, {others} others");
                 let pool = Arc::new(pool());

@@ -74,7 +74,7 @@ const TIME: usize = 5;
 /// Where the lines stand in a terminal of 80 columns: names fit over them, and labels between the first three.
 const AT: [usize; 5] = [11, 30, 47, 63, 76];
 /// How many percent of what a wider terminal has more goes in front of each line.
-const SHARE: [usize; 5] = [0, 35, 75, 90, 100];
+const SHARE: [usize; 5] = [0, 37, 85, 91, 100];
 const NARROW: usize = 80;
 
 impl Ladder {
@@ -135,14 +135,20 @@ impl Ladder {
         self.lifelines().render(self.look)
     }
 
-    /// A detail between two lines.
+    /// A detail between two lines, a blank away from each.
     fn below(&self, left: usize, right: usize, detail: &str, short: &str) -> String {
-        let room = right - left - 1;
-        let text = if columns(detail) <= room { detail.to_owned() } else { fitting(short, room) };
+        let room = right - left - 3;
+        let text = [detail, short].into_iter().find(|d| columns(d) <= room).map_or_else(|| self.cut(short, room), str::to_owned);
         let mut line = self.lifelines();
         let start = left + (right - left + 1).saturating_sub(columns(&text)) / 2;
-        line.put(start, &text, Tone::Plain);
+        line.put(start - 1, &format!(" {text} "), Tone::Plain);
         line.render(self.look)
+    }
+
+    /// The first words of a text, and a sign that there are more.
+    fn cut(&self, text: &str, room: usize) -> String {
+        let more = self.look.signs().more;
+        fitting(text, room.saturating_sub(columns(more))) + more
     }
 
     fn draw_shaft(&self, line: &mut Line, from: usize, to: usize, tone: Tone) {
@@ -217,22 +223,46 @@ mod tests {
             arrow(2, CarrierA, Gateway, "503 Service Unavailable", "", ""),
             arrow(12, Gateway, CarrierB, "INVITE 911", "From: +12065550100", "+12065550100"),
             arrow(345, CarrierB, Gateway, "200 OK", "", ""),
+            arrow(346, Gateway, Pbx, "INVITE alice", "Priority: psap-callback", "psap-callback"),
             arrow(12_345, Gateway, Mailbox, "mail", "A subject", ""),
         ];
         ladder.chapter(1, "Alice dials 911", "A few words.") + &arrows.map(|a| ladder.arrow(&a)).concat()
     }
 
     #[test]
-    fn a_call_in_80_columns() {
-        let want = "
-── 1  Alice dials 911 ──────────────────────────────────────────────────────────
-   A few words.
+    fn a_call_is_drawn_in_80_and_in_120_columns() {
+        assert_eq!(a_call(ladder(80, true)), AT_80);
+        assert_eq!(a_call(ladder(120, true)), AT_120);
+    }
 
-   ms alice's PBX             e911d          carrier-a carrier-b (PSAP)  mailbox
-           │                   │                 │             │            │
-";
-        let got = a_call(ladder(80, true));
-        assert!(got.starts_with(want), "{got}");
+    #[test]
+    fn a_plain_terminal_gets_the_same_in_ascii() {
+        let plain = |text: &str| {
+            let sign = |c| match c {
+                '│' | '├' | '┤' => '|',
+                '─' => '-',
+                '┼' => '+',
+                '►' => '>',
+                '◄' => '<',
+                c => c,
+            };
+            text.chars().map(sign).collect::<String>()
+        };
+        for (width, text) in [(80, AT_80), (120, AT_120)] {
+            assert_eq!(a_call(ladder(width, false)), plain(text));
+            assert!(plain(text).is_ascii());
+        }
+    }
+
+    #[test]
+    fn colours_are_laid_over_the_same_drawing() {
+        let coloured = a_call(Ladder::new(Look { width: 80, colour: true, unicode: true }));
+        let mut bare = String::new();
+        for (i, piece) in coloured.split("\x1b[").enumerate() {
+            bare += if i == 0 { piece } else { piece.split_once('m').map_or("", |(_, rest)| rest) };
+        }
+        assert_ne!(coloured, bare);
+        assert_eq!(bare.replace(" \n", "\n"), AT_80);
     }
 
     #[test]
@@ -248,4 +278,36 @@ mod tests {
             }
         }
     }
+
+    const AT_80: &str = "
+── 1  Alice dials 911 ──────────────────────────────────────────────────────────
+   A few words.
+
+   ms alice's PBX           e911d          carrier-a   carrier-b (PSAP)  mailbox
+           │                  │                │               │            │
+    0      ├─── INVITE 911 ──►│                │               │            │
+           │   From: alice    │                │               │            │
+    1      │                  ├── INVITE 911 ─►│               │            │
+           │                  │  +14255550100  │               │            │
+    2      │                  │◄──── 503 ──────┤               │            │
+   12      │                  ├─── INVITE 911 +12065550100 ───►│            │
+  345      │                  │◄─────────── 200 OK ────────────┤            │
+  346      │◄─ INVITE alice ──┤                │               │            │
+           │  psap-callback   │                │               │            │
+12345      │                  ├────────────── mail A subject ──┼───────────►│
+";
+    const AT_120: &str = "
+── 1  Alice dials 911 ──────────────────────────────────────────────────────────────────────────────────────────────────
+   A few words.
+
+   ms alice's PBX                         e911d                              carrier-a     carrier-b (PSAP)      mailbox
+           │                                │                                    │                 │                │
+    0      ├──── INVITE 911 From: alice ───►│                                    │                 │                │
+    1      │                                ├── INVITE 911 From: +14255550100 ──►│                 │                │
+    2      │                                │◄──── 503 Service Unavailable ──────┤                 │                │
+   12      │                                ├─────────── INVITE 911 From: +12065550100 ───────────►│                │
+  345      │                                │◄────────────────────── 200 OK ─────┼─────────────────┤                │
+  346      │◄─ INVITE alice psap-callback ──┤                                    │                 │                │
+12345      │                                ├─────────────────────────── mail A subject ───────────┼───────────────►│
+";
 }

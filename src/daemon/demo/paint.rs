@@ -56,6 +56,8 @@ pub(super) struct Signs {
     pub(super) heads: (char, char),
     /// Corners of a box: top left, top right, bottom left, bottom right.
     pub(super) corners: [char; 4],
+    /// A text goes on.
+    pub(super) more: &'static str,
     /// A check that held, and one that did not.
     pub(super) marks: (&'static str, &'static str),
 }
@@ -67,6 +69,7 @@ const UNICODE: Signs = Signs {
     cross: '┼',
     heads: ('◄', '►'),
     corners: ['╭', '╮', '╰', '╯'],
+    more: "…",
     marks: ("✓", "✗"),
 };
 
@@ -77,6 +80,7 @@ const ASCII: Signs = Signs {
     cross: '+',
     heads: ('<', '>'),
     corners: ['+', '+', '+', '+'],
+    more: "...",
     marks: ("ok", "NO"),
 };
 

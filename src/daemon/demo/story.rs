@@ -72,7 +72,7 @@ fn alice_dials_911(stage: &mut Stage) -> Result<Up, Failure> {
     let second = stage.request(CarrierB, Method::Invite)?;
     let number = shown_to_psap(&second, 1)?;
     let after = millis(second.time.since(dialed));
-    stage.check(CarrierB, true, &format!("got the call {after} after Alice had dialed, carrier-a's refusal included"))?;
+    stage.check(CarrierB, true, &format!("got the call {after} after Alice had dialed 911"))?;
     stage.check(CarrierB, true, &format!("saw the callback number {number}, and nothing of Alice"))?;
 
     stage.pause(A_MOMENT)?;

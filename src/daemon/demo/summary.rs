@@ -49,7 +49,7 @@ pub(super) fn next(look: Look) -> String {
     ];
     let line = |(i, (what, why)): (usize, (&str, &str))| {
         let begin = if i == 0 { "Next:" } else { "" };
-        format!("  {begin:5}  {} {}\n", look.paint(Tone::Request, &format!("{what:26}")), look.paint(Tone::Faint, why))
+        format!("  {begin:5}  {} {}\n", look.paint(Tone::Request, &format!("{what:28}")), look.paint(Tone::Faint, why))
     };
     lines.into_iter().enumerate().map(line).collect()
 }

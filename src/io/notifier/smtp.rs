@@ -117,8 +117,8 @@ impl Smtp {
         let to: Address = letter.to.reveal().parse().map_err(|_| Failure::Internal)?;
         let mut connection = within(self.patience.greeting, Failure::Unreachable, self.connect()).await?;
         let sent = self.send(&mut connection, to, letter.content.reveal()).await;
-        // Decided: a server that is slow to say goodbye changes nothing any more.
-        let _ = tokio::time::timeout(GOODBYE, connection.quit()).await;
+        // Decided: a server that is slow to say goodbye changes nothing any more, and nobody waits for it.
+        tokio::spawn(async move { tokio::time::timeout(GOODBYE, connection.quit()).await });
         sent
     }
 
