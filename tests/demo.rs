@@ -33,7 +33,9 @@ fn the_demo_sees_every_step_on_the_wire() {
         let at = rest.find(words).unwrap_or_else(|| panic!("no \"{words}\" at its place in:\n{text}"));
         rest = &rest[at..];
     }
-    for words in ["503", "180 Ringing", "200 OK", "PUBLISH", "do not disturb", "From: alice", "+14255550100", "+12065550100", "mail"] {
+    for words in
+        ["503", "180 Ringing", "200 OK", "PUBLISH", "do not disturb", "From: alice", "+14255550100", "+12065550100", "mail"]
+    {
         assert!(text.contains(words), "no \"{words}\" in:\n{text}");
     }
     let seen = text.lines().filter(|l| l.contains('✓')).count();

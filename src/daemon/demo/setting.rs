@@ -94,7 +94,7 @@ bind = "127.0.0.1:0"
 [http]
 bind = "127.0.0.1:0"
 
-[[peer]]                         # Alice's PBX
+[[peer]]             # Alice's PBX
 name = "pbx"
 uri = "sip:{pbx}"
 sources = ["{pbx}"]
@@ -111,24 +111,24 @@ name = "carrier-b"
 uri = "sip:{b}"
 sources = ["{b}"]
 callback_numbers = ["{numbers_b}"]
-trust_marks = true               # it marks a PSAP's calls
+trust_marks = true   # it marks a PSAP's calls
 options = "0s"
 
-[[voice_route]]                  # carrier-a, else carrier-b
+[[voice_route]]      # carrier-a, else carrier-b
 name = "emergency"
 pattern = '^911$'
 trunks = ["carrier-a", "carrier-b"]
 emergency = true
 
 [routing]
-inbound = "pbx"                  # ordinary calls to us
+inbound = "pbx"      # ordinary calls to us
 
-[notify]                         # the contacts get mail
+[notify]             # the contacts get mail
 smtp = "smtp://{mailbox}"
 from = "E911 <e911@example.com>"
 site_contacts = "{FRONT_DESK}"
 
-[presence]                       # do not disturb is told here
+[presence]           # do not disturb is told here
 kind = "sip-publish"
 server = "sip:{pbx}"
 

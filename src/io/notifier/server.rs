@@ -187,7 +187,14 @@ mod tests {
             ("smtp://m?tls=required", "m", 587, Required, None, None),
             ("smtp://m:26?tls=opportunistic", "m", 26, Opportunistic, None, None),
             ("smtp://user:password@mail.example.com:587", "mail.example.com", 587, Plain, Some(("user", "password")), None),
-            ("smtp://a%40b:p%3A%2F%25@[::1]:26/gw1.example.com?tls=required", "::1", 26, Required, Some(("a@b", "p:/%")), Some("gw1.example.com")),
+            (
+                "smtp://a%40b:p%3A%2F%25@[::1]:26/gw1.example.com?tls=required",
+                "::1",
+                26,
+                Required,
+                Some(("a@b", "p:/%")),
+                Some("gw1.example.com"),
+            ),
             ("smtp://a@b:p@m/[10.0.0.1]", "m", 25, Plain, Some(("a@b", "p")), Some("[10.0.0.1]")),
             ("smtp://user@m", "m", 25, Plain, None, None),
         ] {

@@ -1,6 +1,6 @@
 //! The texts of the mails: from a [`Notice`] to a subject and a text in the reader's language.
 //!
-//! Not a MIME message: that is [`super::smtp`]. [`write`] cannot fail: where a template does, the bare facts are written
+//! Not a MIME message: that is [`super::smtp`]. [`write()`] cannot fail: where a template does, the bare facts are written
 //! instead, because a contact who reads plain facts is told and one who gets no mail is not.
 //!
 //! A template is a `Subject:` line, an empty line, text (CONTRACT.md "Mail"), in the language of minijinja with strict
@@ -15,6 +15,8 @@
 //! | `dialed`, `path` | `911`; `direct-routing` or `direct-offer` |
 //! | `outcome` | a word of CONTRACT.md, or `callback_not_connected`; empty while the call goes on |
 //! | `duration` | `7 s`, `2 min 05 s`; empty where there is none |
+//!
+//! Beside minijinja's own there is the filter `de`: `{{ agent_name|de }}` is `de Bob` or `d'Alice`.
 
 use crate::emergency::notice::{Kind, Notice};
 use crate::emergency::privacy::Outcome;
@@ -47,6 +49,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
         all.set_syntax(syntax);
     }
+    all.add_filter("de", de);
     for (name, language, source) in SHIPPED {
         let Some((subject, text)) = split(source) else { continue };
         // A template that does not compile is left out, and `write` gives the bare facts; a test reads them all.
@@ -94,19 +97,19 @@ impl Language {
                 no_location: "no location was sent",
                 no_number: "none was assigned",
                 nobody: "an unknown caller",
-                note: "Please note",
+                note: "Please note:",
             },
             Self::Spanish => &Words {
                 no_location: "no se envió ninguna ubicación",
                 no_number: "no se asignó ninguno",
                 nobody: "una persona desconocida",
-                note: "Tenga en cuenta",
+                note: "Tenga en cuenta:",
             },
             Self::French => &Words {
                 no_location: "aucun emplacement n'a été transmis",
                 no_number: "aucun n'a été attribué",
                 nobody: "une personne inconnue",
-                note: "À noter",
+                note: "À noter :",
             },
         }
     }
@@ -148,7 +151,7 @@ pub fn write(notice: &Notice, node: Language, wall: Duration) -> Written {
     let mut text = format!("{}\n", text.trim());
     if let Some(remark) = notice.remark {
         // Added here and not by the templates, so that no edited one can lose it (RULES L7).
-        text += &format!("\n{}: {}\n", language.words().note, translated(remark, language));
+        text += &format!("\n{} {}\n", language.words().note, translated(remark, language));
     }
     Written { subject: one_line(&subject, usize::MAX), text, language }
 }
@@ -171,13 +174,14 @@ impl Fields {
     fn of(notice: &Notice, language: Language, wall: Duration) -> Self {
         let words = language.words();
         let or = |text: String, instead: &str| if text.is_empty() { instead.to_owned() } else { text };
+        let number = notice.callback_number.as_ref();
         let id = or(one_line(notice.agent_id.reveal(), LONGEST), words.nobody);
         let location = notice.location.as_ref().map_or_else(String::new, |l| one_line(l.reveal(), LONGEST));
         Self {
             agent_name: or(one_line(notice.agent_name.reveal(), LONGEST), &id),
             agent_id: id,
             time: utc(wall),
-            callback_number: notice.callback_number.as_ref().map_or_else(|| words.no_number.to_owned(), |n| n.reveal().to_string()),
+            callback_number: number.map_or_else(|| words.no_number.to_owned(), |n| n.reveal().to_string()),
             location: or(location, words.no_location),
             dialed: notice.dialed,
             path: notice.path,
@@ -245,10 +249,18 @@ fn translated(remark: &'static str, language: Language) -> &'static str {
     }
 }
 
+/// French: `de Bob`, `d'Alice`; as the filter `de` in templates.
+fn de(name: &str) -> String {
+    let first = name.chars().next().and_then(|c| c.to_lowercase().next());
+    let elided = first.is_some_and(|c| "aeiouàâäéèêëîïôöœùûü".contains(c));
+    if elided { format!("d'{name}") } else { format!("de {name}") }
+}
+
 /// At most `longest` characters on one line: what could begin a new line or a header, or turn the order of reading,
 /// becomes a blank, and blanks are joined.
 fn one_line(text: &str, longest: usize) -> String {
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hidden =
+        |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let plain: String = text.chars().take(longest).map(|c| if hidden(c) { ' ' } else { c }).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -392,7 +404,8 @@ mod tests {
                     let mail = write(&notice(kind, outcome), language, Duration::ZERO);
                     let bare = mail.text.contains("callback_number:");
                     assert!(!bare, "the template of {kind:?} {outcome:?} {language:?} does not render");
-                    for part in ["Alice Andersen", "911", "+14255550100", language.words().no_location, "1970-01-01 00:00:00 UTC"] {
+                    for part in ["Alice Andersen", "911", "+14255550100", language.words().no_location, "1970-01-01 00:00:00 UTC"]
+                    {
                         assert!(mail.text.contains(part), "{part} is missing in {kind:?} {outcome:?} {language:?}");
                     }
                     assert!(mail.subject.contains("Alice Andersen") && mail.subject.len() < 200, "{}", mail.subject);
@@ -443,6 +456,13 @@ mod tests {
         n.agent_name = Private::default();
         n.agent_id = Private::default();
         assert_eq!(english(&n).subject, "EMERGENCY: an unknown caller has called 911");
+    }
+
+    #[test]
+    fn french_elides_before_a_vowel() {
+        let mail = write(&notice(Kind::Outcome, Some(Outcome::Dropped)), Language::French, Duration::ZERO);
+        assert_eq!(mail.subject, "L'appel d'Alice Andersen au 911 a été coupé");
+        assert_eq!((de("Bob"), de("Élise"), de("1001")), ("de Bob".to_owned(), "d'Élise".to_owned(), "de 1001".to_owned()));
     }
 
     #[test]
