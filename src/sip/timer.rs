@@ -123,7 +123,7 @@ mod tests {
         }
         let (mut now, mut fired, mut due) = (Time::ZERO, vec![0; delays.len()], Vec::new());
         while let Some(next) = wheel.next() {
-            assert!(next >= now || wheel.len() > 0);
+            assert!(next >= now || !wheel.is_empty());
             now = now.max(next);
             wheel.expire(now, &mut due);
             for (deadline, i) in due.drain(..) {

@@ -22,8 +22,8 @@ use std::future::Future;
 use std::sync::{Once, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// How long a server may take. RFC 5321 section 4.5.3.2 recommends more for commands, but nobody reads those logs;
-/// the answer to a whole message keeps the recommended 10 min, because who gives up there sends the mail twice.
+/// How long a server may take. RFC 5321 section 4.5.3.2 recommends 5 min for each command; it is less here, so that the
+/// next try comes while it still helps. A whole message keeps the recommended 10 min: who gives up there sends it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// To connect, greet, agree on TLS and log in.
