@@ -11,12 +11,15 @@ use super::shards::{Common, Ordinary};
 use super::side::{SideSender, SideThread, Status, ToSide};
 use super::worker::Worker;
 use super::{http, log, systemd};
-use crate::emergency::notice::Notice;
 use crate::io::clock;
+use crate::io::notifier::smtp::Smtp;
+use crate::io::notifier::template::Language;
+use crate::io::notifier::{self, Notifier};
 use crate::io::store::{Memory, Store};
 use crate::io::transport::Counters;
 use crate::io::transport::tcp::{Listener, Streams};
 use crate::io::transport::udp::{Port, Ports};
+use crate::words::Time;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write, stderr};
 use std::net::{SocketAddr, TcpListener};
@@ -29,13 +32,17 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 /// How long calls that are being placed may take once the end has begun (RULES B2: gone within 5 s).
 const PLACING: Duration = Duration::from_millis(4300);
 /// How long the front may take in all.
 const LAST: Duration = Duration::from_millis(4800);
+/// Everything (RULES B2).
+const GONE: Duration = Duration::from_millis(4950);
+/// How long mails that are on their way may take after the calls.
+const LAST_MAILS: Duration = Duration::from_secs(4);
 /// The loop is taken for dead after that.
 const DEAD: Duration = Duration::from_secs(10);
 const MOST_SHARDS: usize = 8;
@@ -111,11 +118,18 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let status = Arc::new(Status::new(&config.node.name, Arc::clone(&counters)));
     let (to_side, from_all) = unbounded_channel();
     let side = SideSender::new(to_side);
-    let notices = notifier(&config);
-    let site = Arc::clone(&assembled.setup.site);
-    let side_thread =
-        SideThread { queue: from_all, status: Arc::clone(&status), notices, state_dir: config.node.state_dir.clone(), site };
-    let side_handle = start_side(side_thread, web)?;
+    let (notify, notify_settings) = watch::channel(notifier_settings(&config)?);
+    let (to_notifier, notices) = unbounded_channel();
+    let alarms = Arc::clone(&status);
+    let notifier = Notifier::new(notify_settings, move |failing| alarms.set_alarm("mail_failing", failing));
+    let side_thread = SideThread {
+        queue: from_all,
+        status: Arc::clone(&status),
+        notices: to_notifier,
+        state_dir: config.node.state_dir.clone(),
+        site: Arc::clone(&assembled.setup.site),
+    };
+    let side_handle = start_side(side_thread, web, async move { notifier.run(notices).await })?;
 
     let (to_front, from_shards) = unbounded_channel();
     let common = Common {
@@ -168,10 +182,12 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         commands,
         side,
         side_handle,
+        notify,
         status,
         beat,
         front,
         web: web_address,
+        ends: Time::ZERO,
     };
     if loaded.rejected.is_none() {
         control.accept(&config, &loaded.text);
@@ -222,6 +238,8 @@ enum Failure {
     Socket(String),
     #[error(transparent)]
     Unusable(#[from] super::assemble::Unusable),
+    #[error("notify.smtp: {0}")]
+    Mail(#[from] notifier::server::BadServer),
     #[error(transparent)]
     Numbers(#[from] crate::pool::PoolError),
     #[error(transparent)]
@@ -244,9 +262,18 @@ fn open_store() -> Box<dyn Store> {
     Box::new(Memory)
 }
 
-/// Who writes to the contacts. None in this version of the daemon: notices are counted only.
-fn notifier(_: &Config) -> Option<UnboundedSender<Notice>> {
-    None
+/// How the contacts are told.
+fn notifier_settings(config: &Config) -> Result<notifier::Settings, Failure> {
+    let smtp = match (&config.notify.smtp, &config.notify.from) {
+        (Some(url), Some(from)) => Some(Arc::new(Smtp::new(url.reveal(), from.reveal(), &config.node.domain)?)),
+        _ => None,
+    };
+    let language = match config.node.language {
+        config::Language::English => Language::English,
+        config::Language::Spanish => Language::Spanish,
+        config::Language::French => Language::French,
+    };
+    Ok(notifier::Settings { smtp, language, ..Default::default() })
 }
 
 /// Threads for ordinary calls: the front has a core of its own where there are two.
@@ -255,7 +282,11 @@ fn ordinary_threads() -> usize {
     cores.saturating_sub(1).clamp(1, MOST_SHARDS)
 }
 
-fn start_side(side: SideThread, web: TcpListener) -> io::Result<thread::JoinHandle<()>> {
+fn start_side(
+    side: SideThread,
+    web: TcpListener,
+    notifier: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
     let runtime = current_thread_runtime()?;
     thread::Builder::new().name("side".to_owned()).spawn(move || {
         let router = http::router(Arc::clone(&side.status));
@@ -263,7 +294,10 @@ fn start_side(side: SideThread, web: TcpListener) -> io::Result<thread::JoinHand
             if let Ok(web) = tokio::net::TcpListener::from_std(web) {
                 tokio::spawn(async { axum::serve(web, router).await });
             }
+            let mails = tokio::spawn(notifier);
             side.run().await;
+            // What is on its way gets its chance; nothing else waits for it.
+            let _ = tokio::time::timeout(LAST_MAILS, mails).await;
         });
         // The state directory may hang; nothing waits for it.
         runtime.shutdown_background();
@@ -329,10 +363,13 @@ struct Control {
     commands: UnboundedSender<Command>,
     side: SideSender,
     side_handle: thread::JoinHandle<()>,
+    notify: watch::Sender<notifier::Settings>,
     status: Arc<Status>,
     beat: Arc<AtomicU64>,
     front: oneshot::Receiver<()>,
     web: SocketAddr,
+    /// When the process must be gone, once its end has begun.
+    ends: Time,
 }
 
 impl Control {
@@ -350,10 +387,10 @@ impl Control {
     fn run(mut self) -> ExitCode {
         let Ok(runtime) = current_thread_runtime() else { return ExitCode::from(FAILED) };
         let code = runtime.block_on(self.obey_signals());
-        let Self { commands, side, side_handle, .. } = self;
+        let Self { commands, side, side_handle, ends, .. } = self;
         drop((commands, side));
-        // The log's last lines; whoever holds the terminal up is not waited for.
-        let deadline = clock::now() + Duration::from_millis(100);
+        // The log's last lines and the last mails; whoever holds the terminal up is not waited for.
+        let deadline = ends.max(clock::now() + Duration::from_millis(100));
         while !side_handle.is_finished() && clock::now() < deadline {
             thread::sleep(Duration::from_millis(2));
         }
@@ -385,6 +422,7 @@ impl Control {
 
     async fn stop(&mut self) -> u8 {
         info!(event = "stopping");
+        self.ends = clock::now() + GONE;
         systemd::stopping();
         self.status.stop();
         let _ = self.commands.send(Command::Stop(clock::now() + PLACING));
@@ -425,6 +463,7 @@ impl Control {
             warn!(event = "a neighbour has no socket of its own", reason = %e.kind());
         }
         let ports = Arc::new(ports);
+        let notify = notifier_settings(&config).map_err(|e| vec![e.to_string()])?;
         let (answer, answered) = oneshot::channel();
         let reload = Reload { setup: assembled.setup.clone(), ports: Arc::clone(&ports), known: assembled.known.clone() };
         let _ = self.commands.send(Command::Reload(Box::new(reload), answer));
@@ -433,6 +472,7 @@ impl Control {
             Ok(Err(e)) => return Err(vec![e.to_string()]),
             Err(_) => return Err(vec!["the front is gone".to_owned()]),
         }
+        self.notify.send_replace(notify);
         self.side.send(ToSide::Site(Arc::clone(&assembled.setup.site)));
         (self.assembled, self.ports) = (assembled, ports);
         self.accept(&config, &text);

@@ -121,7 +121,8 @@ impl Status {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    fn set_alarm(&self, name: &'static str, raised: bool) {
+    /// Raises or clears an alarm; says so if that is news.
+    pub(super) fn set_alarm(&self, name: &'static str, raised: bool) {
         let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = if raised { !alarms.contains_key(name) } else { alarms.contains_key(name) };
         if !changed {
@@ -157,8 +158,8 @@ pub struct SideThread {
     pub queue: UnboundedReceiver<ToSide>,
     /// What is seen from outside.
     pub status: Arc<Status>,
-    /// Who writes to the contacts, if anybody does.
-    pub notices: Option<UnboundedSender<Notice>>,
+    /// Who writes to the contacts.
+    pub notices: UnboundedSender<Notice>,
     /// What must be writable.
     pub state_dir: PathBuf,
     /// The configuration, for names.
@@ -210,9 +211,7 @@ impl SideThread {
             Side::Presence { .. } => {}
             Side::Notice(notice) => {
                 counter!("e911d_notices_total").increment(1);
-                if let Some(notices) = &self.notices {
-                    let _ = notices.send(notice);
-                }
+                let _ = self.notices.send(notice);
             }
             Side::Alarm { name, raised } => self.status.set_alarm(name, raised),
             Side::Counted { path, trunk, outcome } => {
