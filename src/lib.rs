@@ -37,4 +37,3 @@ pub mod io;
 pub mod pool;
 pub mod sip;
 pub mod words;
-

@@ -62,7 +62,14 @@ fn breaches(file: &Path, text: &str) -> String {
             let Some(other) = FLOORS.iter().find(|f| f.0 == name) else { continue };
             let allowed = other.0 == *module || other.1 < *floor || neighbours.contains(&other.0);
             if !allowed {
-                let _ = writeln!(found, "{}:{}: {module} (floor {floor}) names {} (floor {})", file.display(), number + 1, other.0, other.1);
+                let _ = writeln!(
+                    found,
+                    "{}:{}: {module} (floor {floor}) names {} (floor {})",
+                    file.display(),
+                    number + 1,
+                    other.0,
+                    other.1
+                );
             }
         }
     }

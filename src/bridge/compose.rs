@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_user_that_would_break_a_uri_of_ours_is_left_out() {
-        for (uri, user) in [("sip:alice@h", "alice"), ("sip:h", ""), ("tel:+1425", ""), ("sip:a%22@h", "a%22"), ("sip:a>b@h", "")] {
+        for (uri, user) in [("sip:alice@h", "alice"), ("sip:h", ""), ("tel:+1425", ""), ("sip:a%22@h", "a%22"), ("sip:a>b@h", "")]
+        {
             assert_eq!(user_of(uri.as_bytes()), user, "{uri}");
         }
     }

@@ -207,7 +207,9 @@ impl Shard {
         if msg.method() == Method::Invite && self.is_glare(there) {
             return self.endpoint.respond_plain(tx, 491, now);
         }
-        let Some(hops) = msg.max_forwards().unwrap_or(70).checked_sub(1) else { return self.endpoint.respond_plain(tx, 483, now) };
+        let Some(hops) = msg.max_forwards().unwrap_or(70).checked_sub(1) else {
+            return self.endpoint.respond_plain(tx, 483, now);
+        };
         let owner = Owner::Passed { call: key, leg, side: to, server: tx };
         let Some((request, mut w)) = self.endpoint.begin(there, msg.method_bytes(), hops, owner, now) else {
             return self.endpoint.respond_plain(tx, 481, now);

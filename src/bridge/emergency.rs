@@ -5,7 +5,8 @@ use super::compose::{Dress, contact, user_of, without_tag};
 use super::links::CalledUris;
 use super::shard::{CANCELLED, Do, Shard};
 use crate::emergency::facts::{
-    Because, Body, BodyForm, CallEffect, CallerEvidence, Device, Input, Invite, LegEvent, LegId, Marks, Origin, Output, Target, TrunkId,
+    Because, Body, BodyForm, CallEffect, CallerEvidence, Device, Input, Invite, LegEvent, LegId, Marks, Origin, Output, Target,
+    TrunkId,
 };
 use crate::sip::header::{NameAddr, values};
 use crate::sip::{ClientKey, Flow, Message, Name, Transport, sdp};
@@ -94,7 +95,9 @@ impl Shard {
     /// An emergency leg on a trunk, composed by us from what RULES L8 allows.
     #[expect(clippy::too_many_arguments, reason = "one for each part of the effect")]
     fn place(&mut self, key: CallKey, leg: LegId, trunk: TrunkId, target: &Target, shown: E164, form: BodyForm, now: Time) {
-        let (Some(call), Some(link)) = (self.calls.get_mut(key), self.setup.links.trunks.get(usize::from(trunk.0))) else { return };
+        let (Some(call), Some(link)) = (self.calls.get_mut(key), self.setup.links.trunks.get(usize::from(trunk.0))) else {
+            return;
+        };
         call.kind = Kind::Emergency;
         let Some(msg) = call.invite.take() else { return };
         let (uri, route) = request_uri(target, &link.host, link.flow);
@@ -185,7 +188,9 @@ impl Shard {
         }
         let event = match status {
             100 => LegEvent::Trying,
-            101..=199 => LegEvent::Progress { status, sdp: sdp::has_offer(msg.get(Name::ContentType).unwrap_or_default(), msg.body()) },
+            101..=199 => {
+                LegEvent::Progress { status, sdp: sdp::has_offer(msg.get(Name::ContentType).unwrap_or_default(), msg.body()) }
+            }
             200..=299 => LegEvent::Answered,
             _ => LegEvent::Refused { status },
         };
@@ -292,7 +297,12 @@ fn body_kind(msg: &Message) -> Body {
 fn is_about_the_body(name: Name) -> bool {
     matches!(
         name,
-        Name::ContentType | Name::ContentDisposition | Name::ContentEncoding | Name::ContentLanguage | Name::ContentId | Name::MimeVersion
+        Name::ContentType
+            | Name::ContentDisposition
+            | Name::ContentEncoding
+            | Name::ContentLanguage
+            | Name::ContentId
+            | Name::MimeVersion
     )
 }
 
@@ -313,4 +323,3 @@ fn reason(because: Because) -> &'static str {
         Because::AnotherTrunk => "SIP;cause=200;text=\"Another trunk took the call\"",
     }
 }
-

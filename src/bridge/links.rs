@@ -120,7 +120,9 @@ fn merge(known: &mut Origin, new: Origin) {
 fn within(ip: IpAddr, net: IpAddr, len: u8) -> bool {
     match (ip, net) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).checked_shr(32 - u32::from(len.min(32))).unwrap_or(0) == 0,
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).checked_shr(128 - u32::from(len.min(128))).unwrap_or(0) == 0,
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            (a.to_bits() ^ b.to_bits()).checked_shr(128 - u32::from(len.min(128))).unwrap_or(0) == 0
+        }
         _ => false,
     }
 }
@@ -200,8 +202,13 @@ mod tests {
     fn the_most_specific_source_wins_and_ports_count_on_udp_only() {
         let ip = |s: &str| s.parse::<IpAddr>().expect("an address");
         let at = |s: &str| s.parse::<SocketAddr>().expect("an address and port");
-        let peers = [vec![Source::Host(ip("10.0.0.5")), Source::Network(ip("10.0.1.0"), 24)], vec![Source::Socket(at("10.0.0.5:5090"))]];
-        let trunks = [vec![Source::Network(ip("10.0.0.0"), 8)], vec![Source::Host(ip("10.0.0.5"))], vec![Source::Network(ip("2001:db8::"), 32)]];
+        let peers =
+            [vec![Source::Host(ip("10.0.0.5")), Source::Network(ip("10.0.1.0"), 24)], vec![Source::Socket(at("10.0.0.5:5090"))]];
+        let trunks = [
+            vec![Source::Network(ip("10.0.0.0"), 8)],
+            vec![Source::Host(ip("10.0.0.5"))],
+            vec![Source::Network(ip("2001:db8::"), 32)],
+        ];
         let sources = Sources::new(&peers, &trunks);
         for (transport, from, expected) in [
             (Transport::Udp, "10.0.0.5:5060", Origin::Both(PeerId(0), TrunkId(1))),

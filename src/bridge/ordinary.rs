@@ -215,7 +215,9 @@ mod tests {
 
     #[test]
     fn escapes_of_a_dialed_user_are_decoded_once() {
-        for (user, plain) in [("4155551234", "4155551234"), ("%2B1415", "+1415"), ("%252B", "%2B"), ("a%", "a%"), ("a%4", "a%4"), ("%zz", "%zz")] {
+        for (user, plain) in
+            [("4155551234", "4155551234"), ("%2B1415", "+1415"), ("%252B", "%2B"), ("a%", "a%"), ("a%4", "a%4"), ("%zz", "%zz")]
+        {
             assert_eq!(unescape(user), plain, "{user}");
         }
     }

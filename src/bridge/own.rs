@@ -149,13 +149,7 @@ impl Shard {
     fn want_presence(&mut self, agent: &Private<String>, dnd: bool, now: Time) {
         let own = &mut self.own;
         let key = *own.by_agent.entry(agent.reveal().clone()).or_insert_with(|| {
-            own.publications.insert(Publication {
-                agent: agent.clone(),
-                etag: None,
-                dnd,
-                under_way: false,
-                retry: FIRST_RETRY,
-            })
+            own.publications.insert(Publication { agent: agent.clone(), etag: None, dnd, under_way: false, retry: FIRST_RETRY })
         });
         if let Some(publication) = self.own.publications.get_mut(key) {
             publication.dnd = dnd;

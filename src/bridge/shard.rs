@@ -287,8 +287,11 @@ impl Shard {
 
     /// Gives up every leg that may still become the call's.
     pub(super) fn give_up_open_legs(&mut self, key: CallKey, reason: &'static str, now: Time) {
-        let open: SmallVec<[LegId; 2]> =
-            self.calls.get(key).map(|c| c.legs.iter().filter(|l| l.fate == Fate::Open).map(|l| l.id).collect()).unwrap_or_default();
+        let open: SmallVec<[LegId; 2]> = self
+            .calls
+            .get(key)
+            .map(|c| c.legs.iter().filter(|l| l.fate == Fate::Open).map(|l| l.id).collect())
+            .unwrap_or_default();
         for leg in open {
             self.give_up_leg(key, leg, reason, now);
         }

@@ -143,7 +143,10 @@ fn p11_a_481_to_any_request_ends_the_call_and_a_408_does_not() {
         let dialog = InDialog::of_response(&ok.msg);
         w.receive(PBX, &dialog.request("ACK", 1, PBX, "", ""));
         w.take();
-        w.receive(PBX, &dialog.request("INVITE", 2, PBX, "Contact: <sip:alice@127.0.0.1:15090>\r\nContent-Type: application/sdp\r\n", SDP));
+        w.receive(
+            PBX,
+            &dialog.request("INVITE", 2, PBX, "Contact: <sip:alice@127.0.0.1:15090>\r\nContent-Type: application/sdp\r\n", SDP),
+        );
         let re = w.expect(TRUNK_A, "INVITE sip:psap@");
         assert!(re.msg.to_tag().is_some());
         w.receive(TRUNK_A, &response(&re.msg, status, "", "", ""));
@@ -165,7 +168,10 @@ fn a_re_invite_passes_both_ways_with_its_answer() {
     let near = InDialog::of_response(&ok.msg);
     w.receive(PBX, &near.request("ACK", 1, PBX, "", ""));
     let far = InDialog::of_invite(&a.msg, "ta");
-    w.receive(TRUNK_A, &far.request("INVITE", 1, TRUNK_A, "Contact: <sip:psap2@127.0.0.1:15070>\r\nContent-Type: application/sdp\r\n", SDP));
+    w.receive(
+        TRUNK_A,
+        &far.request("INVITE", 1, TRUNK_A, "Contact: <sip:psap2@127.0.0.1:15070>\r\nContent-Type: application/sdp\r\n", SDP),
+    );
     let re = w.expect(PBX, "INVITE sip:alice@127.0.0.1:15090");
     w.receive(PBX, &response(&re.msg, 200, "", "sip:alice@127.0.0.1:15090", SDP));
     w.expect(PBX, "ACK");
