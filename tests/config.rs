@@ -12,6 +12,9 @@ state_dir = "/var/lib/e911d"
 [[listen]]
 transport = "udp"
 bind = "127.0.0.1:5060"
+[[listen]]
+transport = "tcp"
+bind = "127.0.0.1:5060"
 [[peer]]
 name = "pbx"
 uri = "sip:127.0.0.1:5070"
@@ -98,6 +101,8 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
     let table: &[(&str, &str, &str, &str)] = &[
         // Unknown keys and sections.
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nsoruces = []", "trunk[0].soruces", "\"sources\""),
+        // Whoever is called must be reached from a listener.
+        (uri_a, "uri = \"sip:[::1]:5080\"\nsources = [\"127.0.0.1\"]", "trunk[0].uri", "no [[listen]]"),
         ("[callback]\n", "[callback]\ncolour = 1\n", "callback.colour", "unknown key"),
         ("[notify]", "[notfy]\n[notify]", "notfy", "\"notify\""),
         ("[notify]", "[logging]\n[notify]", "logging", "unknown section"),
@@ -183,7 +188,7 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         (
             "[[peer]]\nname = \"other\"",
             "[[listen]]\ntransport = \"udp\"\nbind = \"127.0.0.1:5060\"\n[[peer]]\nname = \"other\"",
-            "listen[1].bind",
+            "listen[2].bind",
             "same",
         ),
         ("[\"+14255550200\", \"+14255550201\"]", "[\"+14255550149\"]", "trunk[1].callback_numbers[0]", "overlaps"),
@@ -275,7 +280,8 @@ fn p3_a_direct_offer_number_is_a_way_for_911() {
 
 #[test]
 fn nothing_but_what_is_required_can_be_missing() {
-    for (section, key) in [("[[listen]]\ntransport = \"udp\"\nbind = \"127.0.0.1:5060\"\n", "listen"), (GOOD, "node.state_dir")] {
+    let listeners = GOOD.split("[[peer]]").next().and_then(|head| head.split_once("[[listen]]")).map_or("", |(_, l)| l);
+    for (section, key) in [(format!("[[listen]]{listeners}").as_str(), "listen"), (GOOD, "node.state_dir")] {
         let text = GOOD.replace(section, "");
         let mistakes = read(&text, &[]).expect_err(key);
         assert!(mistakes.0.iter().any(|m| m.key == key), "{mistakes}");
@@ -341,7 +347,7 @@ fn the_environment_stands_over_the_file() {
         ("E911D__TRUNK__CARRIER_B__URI", "sip:127.0.0.9:5099;transport=tcp"),
         ("E911D__TRUNK__CARRIER_B__TRUST_MARKS", "true"),
         ("E911D__TRUNK__CARRIER_B__CALLBACK_NUMBERS", "+14255550300, +14255550301"),
-        ("E911D__LISTEN__0__BIND", "[::1]:0"),
+        ("E911D__LISTEN__0__BIND", "127.0.0.5:0"),
         ("E911D__AGENT__ALICE__CAPACITY", "3"),
         ("E911D__CALLBACK__RING", "30s"),
         ("E911D__EMERGENCY__PREFIXES", "[\"8\", \"9\"]"),
@@ -355,12 +361,12 @@ fn the_environment_stands_over_the_file() {
     let SipTarget { address, transport, .. } = &config.trunks[1].target;
     assert_eq!((address.to_string(), transport.to_string()), ("127.0.0.9:5099".to_owned(), "tcp".to_owned()));
     assert!(config.trunks[1].trust_marks && config.trunks[1].callback_numbers.len() == 2);
-    assert_eq!(config.listen[0].bind.to_string(), "[::1]:0");
+    assert_eq!(config.listen[0].bind.to_string(), "127.0.0.5:0");
     assert_eq!((config.agents[0].capacity, config.callback.ring), (3, Duration::from_secs(30)));
     assert_eq!(config.emergency.prefixes, ["8", "9"]);
     assert_eq!(config.emergency.masks.len(), 2);
     assert_eq!(config.log.level.as_str(), "debug");
-    assert_eq!(config.node.domain, "[::1]");
+    assert_eq!(config.node.domain, "127.0.0.5");
 }
 
 #[test]

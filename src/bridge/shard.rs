@@ -129,6 +129,7 @@ impl Shard {
             story.reload(Arc::clone(&setup.site))?;
         }
         self.setup = setup.clone();
+        self.endpoint.set_locals(Arc::clone(&setup.locals));
         if self.story.is_some() {
             self.start_probes(now);
             self.tell_story(None, now);

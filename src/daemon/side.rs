@@ -147,6 +147,7 @@ fn describe() {
     describe_gauge!("e911d_alarm", "1 while the alarm is raised");
     describe_gauge!("e911d_calls", "Calls that are up or being placed");
     describe_gauge!("e911d_pool_numbers", "Callback numbers by trunk");
+    describe_gauge!("e911d_trunk_up", "1 while the trunk answers, or is not asked");
     describe_gauge!("e911d_transactions", "SIP transactions");
     describe_gauge!("e911d_dialogs", "SIP dialogs");
     describe_gauge!("e911d_build_info", "1");
@@ -197,7 +198,8 @@ impl SideThread {
                 for shelf in shelves {
                     let trunk = self.trunk(Some(shelf.trunk));
                     gauge!("e911d_pool_numbers", "trunk" => trunk.clone(), "state" => "leased").set(f64::from(shelf.leased));
-                    gauge!("e911d_pool_numbers", "trunk" => trunk, "state" => "free").set(f64::from(shelf.free));
+                    gauge!("e911d_pool_numbers", "trunk" => trunk.clone(), "state" => "free").set(f64::from(shelf.free));
+                    gauge!("e911d_trunk_up", "trunk" => trunk).set(if shelf.up { 1.0 } else { 0.0 });
                 }
             }
             ToSide::Site(site) => self.site = site,

@@ -78,7 +78,7 @@ pub struct CallView {
     pub since: Time,
 }
 
-/// How many numbers of a trunk are leased, for gauges.
+/// A trunk's numbers and health, for gauges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shelved {
     /// The trunk.
@@ -87,6 +87,8 @@ pub struct Shelved {
     pub leased: u32,
     /// Not leased, in quarantine or not.
     pub free: u32,
+    /// Whether the trunk is healthy.
+    pub up: bool,
 }
 
 /// A callback, as far as it is known before anybody rings.
@@ -427,7 +429,9 @@ impl Gateway {
             shelves.fold((0, 0), |(size, free), (id, _)| (size + self.pool.size(id), free + self.pool.free(id)))
         };
         let trunks = self.site.trunk_ids().map(|(trunk, _)| (trunk, of(trunk)));
-        trunks.map(|(trunk, (size, free))| Shelved { trunk, leased: size.saturating_sub(free), free }).collect()
+        trunks
+            .map(|(trunk, (size, free))| Shelved { trunk, leased: size.saturating_sub(free), free, up: self.health.is_up(trunk) })
+            .collect()
     }
 }
 

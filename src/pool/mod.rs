@@ -220,6 +220,7 @@ impl Pool {
 
     /// Leases the number of this shelf that has been idle longest (RULES L6), even if it is in quarantine: see
     /// [`Pool::head_idle`] and [`Lease::previous`]. `None` if every number of the shelf is leased, or there is no such shelf.
+    #[inline]
     pub fn lease(&self, shelf: ShelfId, holder: Holder) -> Option<Lease> {
         let (slot, spare) = self.queue(shelf)?.pop()?;
         Some(self.leased(slot, spare, holder))
@@ -227,6 +228,7 @@ impl Pool {
 
     /// Ends a lease at `now`: the number goes to the end of its shelf and keeps its holder as the last one (RULES C5).
     /// The lease of another pool is only dropped.
+    #[inline]
     pub fn release(&self, lease: Lease, now: Time) {
         if lease.pool != self.id {
             return;

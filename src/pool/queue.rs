@@ -87,6 +87,7 @@ impl Queue {
     }
 
     /// Takes the slot that has been here longest; `None` only at a moment when there is none.
+    #[inline]
     pub(super) fn pop(&self) -> Option<(u32, Spare)> {
         loop {
             // Acquire, with the Release of the exchange below: invariant 2.
@@ -113,6 +114,7 @@ impl Queue {
     }
 
     /// Brings a slot back to the end, with the node that it was taken with.
+    #[inline]
     pub(super) fn push(&self, slot: u32, spare: Spare) {
         let own = self.node(spare.0);
         // Release: who still looks at this node and reads this, then sees as well that `head` has left it (`peek`).

@@ -99,6 +99,11 @@ impl<O: Copy> Endpoint<O> {
         &self.locals
     }
 
+    /// New names for our listeners; dialogs keep the Contact that they told.
+    pub fn set_locals(&mut self, locals: Arc<Locals>) {
+        self.locals = locals;
+    }
+
     /// A message came in. What it means, unless the core settled it.
     pub fn receive(&mut self, flow: Flow, msg: Message, now: Time) -> Option<Event<O>> {
         if !msg.is_request() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::mistake::{Notebook, nearest};
-use super::model::{Config, NumberRange, Source, TrunkPath};
+use super::model::{Config, NumberRange, PresenceKind, SipTarget, Source, TrunkPath};
 use crate::words::plan::plan;
 use crate::words::{Country, E164};
 
@@ -15,9 +15,48 @@ pub(super) fn check(config: &Config, notes: &Notebook) {
     sources_stand_once("trunk", config.trunks.iter().map(|t| t.sources.as_slice()), notes);
     numbers_stand_once(config, notes);
     sites_are_known(config, notes);
+    neighbours_have_listeners(config, notes);
     let is_readable = ["voice_route", "trunk", "emergency", "routing"].iter().all(|section| !notes.has_mistake_in(section));
     if is_readable {
         every_emergency_number_can_be_placed(config, notes);
+        somebody_can_be_called_back(config, notes);
+    }
+}
+
+/// Whoever we call must be reached from one of our listeners: same transport, same address family.
+fn neighbours_have_listeners(config: &Config, notes: &Notebook) {
+    let reached =
+        |to: &SipTarget| config.listen.iter().any(|l| l.transport == to.transport && l.bind.is_ipv4() == to.address.is_ipv4());
+    let check = |key: String, to: &SipTarget| {
+        if !config.listen.is_empty() && !reached(to) {
+            let family = if to.address.is_ipv4() { "IPv4" } else { "IPv6" };
+            notes.note(&key, format!("no [[listen]] has transport {} on {family}; add one", to.transport));
+        }
+    };
+    for (i, peer) in config.peers.iter().enumerate() {
+        check(format!("peer[{i}].uri"), &peer.target);
+        peer.desk.iter().for_each(|d| check(format!("peer[{i}].desk"), d));
+    }
+    for (i, trunk) in config.trunks.iter().enumerate() {
+        check(format!("trunk[{i}].uri"), &trunk.target);
+    }
+    config.callback.desk.iter().for_each(|d| check("callback.desk".to_owned(), d));
+    if let PresenceKind::SipPublish(server) = &config.presence.kind {
+        check("presence.server".to_owned(), server);
+    }
+    for (i, agent) in config.agents.iter().enumerate() {
+        for (key, list) in [("devices", &agent.devices), ("alternates", &agent.alternates)] {
+            list.iter().enumerate().for_each(|(j, to)| check(format!("agent[{i}].{key}[{j}]"), to));
+        }
+    }
+}
+
+/// A PSAP must be shown some number (RULES L7: never a refusal): one in the whole config is enough for that.
+fn somebody_can_be_called_back(config: &Config, notes: &Notebook) {
+    let shared = config.trunks.iter().any(|t| t.fallback_number.is_some() || t.default_number.is_some());
+    if !config.trunks.is_empty() && !shared && leased_ranges(config).is_empty() {
+        let what = "no callback number in the whole config; add callback_numbers to a trunk, the numbers that it routes to us";
+        notes.note("trunk[0]", what);
     }
 }
 
