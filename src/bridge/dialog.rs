@@ -2,7 +2,7 @@
 
 use super::call::{Call, CallKey, Fate, Owner, Progress, Side};
 use super::shard::Shard;
-use crate::emergency::facts::{Input, LegId, Party};
+use crate::emergency::facts::{Input, LegEvent, LegId, Party};
 use crate::sip::dialog::{Peer, contact_uri};
 use crate::sip::{ClientKey, DialogKey, Message, Method, Name, ServerKey, sdp};
 use crate::words::Time;
@@ -140,9 +140,12 @@ impl Shard {
         self.endpoint.respond_plain(tx, 200, now);
         let Some(call) = self.calls.get(key) else { return };
         if call.progress != Progress::Connected(leg) {
-            // BYE in an early dialog (RFC 3261 section 15 allows it to the caller): as good as a CANCEL.
-            if side == Side::Near && call.progress == Progress::Waiting {
-                self.abandon(key, now);
+            match (call.progress, side) {
+                // BYE in an early dialog (RFC 3261 section 15 allows it to the caller): as good as a CANCEL.
+                (Progress::Waiting, Side::Near) => self.abandon(key, now),
+                // It answered and hung up before its answer reached us: as good as a refusal.
+                (Progress::Waiting, Side::Far) => self.lose_leg(key, leg, now),
+                _ => {}
             }
             return;
         }
@@ -152,6 +155,15 @@ impl Shard {
             self.endpoint.hang_up(other, &reason, owner, now);
         }
         self.finish(key, leg, side, now);
+    }
+
+    fn lose_leg(&mut self, key: CallKey, leg: LegId, now: Time) {
+        let Some(call) = self.calls.get(key).filter(|c| c.leg(leg).is_some_and(|l| l.fate == Fate::Open)) else { return };
+        if !call.kind.is_storys() {
+            return self.on_ordinary_failure(key, leg, 480, now);
+        }
+        self.give_up_leg(key, leg, "SIP;cause=480", now);
+        self.tell_story(Some(Input::Leg { call: key.id(), leg, event: LegEvent::Refused { status: 480 } }), now);
     }
 
     fn abandon(&mut self, key: CallKey, now: Time) {

@@ -17,7 +17,7 @@ pub const TRUNK_B: &str = "127.0.0.1:15071";
 pub const CARRIER: &str = "127.0.0.1:15080";
 pub const STRANGER: &str = "127.0.0.9:5060";
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [node]
 name = "gw1"
 domain = "gw.example.net"
@@ -237,7 +237,7 @@ impl InDialog {
             "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {from_addr};branch=z9hG4bK{method}{seq}{}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\n\
              Call-ID: {}\r\nCSeq: {seq} {method}\r\n{more}Content-Length: {}\r\n\r\n{body}",
             self.target,
-            from_addr.len() + self.call_id.len(),
+            self.call_id.replace('@', "-"),
             self.from,
             self.to,
             self.call_id,
