@@ -155,7 +155,9 @@ fn a_number_that_is_given_twice_is_named_with_both_places() {
     let first = Place { shelf: ShelfId(0), position: 1 };
     assert_eq!(twice, PoolError::Duplicate { first, again: Place { shelf: ShelfId(2), position: 1 } });
     assert_eq!(twice.to_string(), "one number twice: shelf 0 position 1 and shelf 2 position 1");
-    assert_eq!(Pool::new(&vec![vec![]; 65_537]).unwrap_err(), PoolError::TooMany);
+    if !cfg!(miri) {
+        assert_eq!(Pool::new(&vec![vec![]; 65_537]).unwrap_err(), PoolError::TooMany);
+    }
     assert!(Pool::new(&[]).unwrap().lease(SHELF, holder(1)).is_none());
 }
 

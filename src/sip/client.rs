@@ -142,7 +142,14 @@ impl<O: Copy> Endpoint<O> {
     }
 
     /// Ends a dialog with a BYE whose fate interests nobody. `reason` is a Reason value, or empty.
+    ///
+    /// Who has not acknowledged our 2xx may not have heard it and would not know the dialog: the BYE waits for the ACK
+    /// (RFC 3261 section 15).
     pub fn hang_up(&mut self, dialog: DialogKey, reason: &[u8], owner: O, now: Time) {
+        if let Some(entry) = self.dialogs.get_mut(dialog).filter(|d| d.answered.is_some()) {
+            entry.ending = Some(Bytes::copy_from_slice(reason));
+            return;
+        }
         if let Some((tx, mut w)) = self.begin(dialog, b"BYE", 70, owner, now) {
             if !reason.is_empty() {
                 w.header("Reason", reason);
@@ -151,6 +158,16 @@ impl<O: Copy> Endpoint<O> {
             self.send(tx, w.finish(), now);
         }
         self.end_dialog(dialog);
+    }
+
+    /// The ACK that a BYE waited for has come, or never will. Whether there was such a BYE.
+    pub(super) fn say_late_bye(&mut self, dialog: DialogKey, now: Time) -> bool {
+        let Some(entry) = self.dialogs.get_mut(dialog) else { return false };
+        let Some(reason) = entry.ending.take() else { return false };
+        entry.answered = None;
+        let owner = entry.owner;
+        self.hang_up(dialog, &reason, owner, now);
+        true
     }
 
     /// Nobody wants to hear what becomes of this request.

@@ -44,6 +44,8 @@ pub struct Dialog<O> {
     pub invite_seq: u32,
     /// The INVITE to us whose 2xx waits for its ACK.
     pub answered: Option<ServerKey>,
+    /// Hung up by us before that ACK came: the BYE waits for it. Holds the Reason value.
+    pub ending: Option<Bytes>,
 }
 
 /// What a message says about its sender's side of a dialog.

@@ -182,9 +182,11 @@ impl<O: Copy> Endpoint<O> {
         self.dialogs.get_mut(key)
     }
 
-    /// Forgets a dialog: requests in it get 481 from now on.
+    /// Forgets a dialog: requests in it get 481 from now on. One whose BYE still waits for an ACK goes when that is out.
     pub fn end_dialog(&mut self, key: DialogKey) {
-        self.dialogs.remove(key);
+        if self.dialogs.get(key).is_some_and(|d| d.ending.is_none()) {
+            self.dialogs.remove(key);
+        }
     }
 
     /// How many transactions and dialogs there are: all zero when everything has come to rest.
@@ -255,6 +257,9 @@ impl<O: Copy> Endpoint<O> {
         let owner = entry.owner;
         let tx = entry.answered.take()?;
         self.server_ack(tx, now);
+        if self.say_late_bye(dialog, now) {
+            return None;
+        }
         Some(Event::Ack { dialog, owner, msg })
     }
 
@@ -375,6 +380,7 @@ impl<O: Copy> Endpoint<O> {
             invite: None,
             invite_seq: 0,
             answered: None,
+            ending: None,
         })
     }
 
@@ -408,6 +414,7 @@ impl<O: Copy> Endpoint<O> {
                 invite: None,
                 invite_seq: 0,
                 answered: None,
+                ending: None,
             }
         })
     }

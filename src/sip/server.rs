@@ -229,6 +229,9 @@ impl<O: Copy> Endpoint<O> {
             self.transmit(flow, bytes, None);
         }
         let dialog = dialog.filter(|_| todo.timed_out)?;
+        if self.say_late_bye(dialog, now) {
+            return None;
+        }
         let owner = self.dialogs.get(dialog)?.owner;
         Some(Event::NoAck { dialog, owner })
     }

@@ -243,3 +243,38 @@ fn p12_our_own_call_coming_back_gets_482() {
     w.expect(PBX, "SIP/2.0 482");
     w.expect_nothing();
 }
+
+#[test]
+fn a_bye_waits_for_the_ack_of_our_answer_and_follows_it() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    let a = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&a.msg, 200, "ta", "sip:psap@127.0.0.1:15070", SDP));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    w.expect(TRUNK_A, "ACK");
+    let far = InDialog::of_invite(&a.msg, "ta");
+    w.receive(TRUNK_A, &far.request("BYE", 1, TRUNK_A, "", ""));
+    w.expect(TRUNK_A, "SIP/2.0 200");
+    // The caller may not have heard the answer: a BYE now would get 481, and its answer come to life afterwards.
+    w.expect_nothing();
+    w.receive(PBX, &InDialog::of_response(&ok.msg).request("ACK", 1, PBX, "", ""));
+    let bye = w.expect(PBX, "BYE");
+    w.receive(PBX, &response(&bye.msg, 200, "", "", ""));
+    w.wait(Duration::from_secs(40));
+    assert_eq!(w.shard.census(), e911d::bridge::Census::default());
+}
+
+#[test]
+fn a_callee_that_hangs_up_before_its_answer_arrived_has_refused() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    let a = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&a.msg, 180, "ta", "sip:psap@127.0.0.1:15070", ""));
+    w.receive(TRUNK_A, &InDialog::of_invite(&a.msg, "ta").request("BYE", 1, TRUNK_A, "", ""));
+    w.expect(TRUNK_A, "SIP/2.0 200");
+    w.expect(TRUNK_B, "INVITE");
+    w.take();
+    w.receive(TRUNK_A, &response(&a.msg, 200, "ta", "sip:psap@127.0.0.1:15070", SDP));
+    w.expect(TRUNK_A, "ACK");
+    w.expect(TRUNK_A, "BYE");
+}
