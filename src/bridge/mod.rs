@@ -14,6 +14,7 @@ mod links;
 mod ordinary;
 mod own;
 mod shard;
+mod understood;
 
 pub use links::{Classifier, Link, Links, Source, Sources};
 pub use own::Publisher;

@@ -6,6 +6,7 @@ use super::call::{CallKey, Fate, Kind, Leg, Owner, Side};
 use super::compose::{Dress, contact, user_of, without_tag};
 use super::links::Link;
 use super::shard::{Shard, Wake};
+use super::understood::Beyond;
 use crate::emergency::facts::{LegId, Origin, PeerId, TrunkId};
 use crate::emergency::path::{routes_for, without_separators};
 use crate::sip::{Message, Name};
@@ -34,13 +35,16 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(msg) = &call.invite else { return };
         let (faults, user, origin) = (msg.faults(), user_of(msg.uri()), call.origin);
-        let exhausted = msg.max_forwards() == Some(0);
+        let (exhausted, beyond) = (msg.max_forwards() == Some(0), Beyond::of(msg));
         call.kind = Kind::Ordinary(Hunt { hops: VecDeque::new(), next_leg: 0 });
         if !faults.is_clean() {
             return self.refuse(key, faults.status(), None, faults.describe(), now);
         }
         if exhausted {
             return self.refuse(key, 483, None, "", now);
+        }
+        if let Some(beyond) = beyond {
+            return self.refuse_beyond(key, beyond, now);
         }
         let hops = self.hops(origin, &user);
         if hops.is_empty() {

@@ -7,6 +7,7 @@ use super::call::{Call, CallKey, Fate, Kind, Owner, Progress};
 use super::compose::{Dress, contact, user_of};
 use super::links::{Classifier, Links};
 use super::own::{Errand, Publisher};
+use super::understood::Beyond;
 use crate::emergency::facts::{CallId, Input, LeaseRecord, LegId, Origin, Side};
 use crate::emergency::gateway::Gateway;
 use crate::emergency::site::Site;
@@ -286,6 +287,18 @@ impl Shard {
         self.settle(key);
     }
 
+    /// Answers the caller that its request asks for what is beyond us.
+    pub(super) fn refuse_beyond(&mut self, key: CallKey, beyond: Beyond, now: Time) {
+        let Some(call) = self.calls.get_mut(key).filter(|c| c.progress == Progress::Waiting) else { return };
+        let (server, invite) = (call.server, call.invite.take());
+        call.progress = Progress::Over;
+        if let (Some(mut w), Some(msg)) = (self.endpoint.reply(server, beyond.status()), invite) {
+            beyond.write(&mut w, &msg);
+            self.endpoint.respond(server, beyond.status(), None, w.finish(), now);
+        }
+        self.settle(key);
+    }
+
     /// Gives up every leg that may still become the call's.
     pub(super) fn give_up_open_legs(&mut self, key: CallKey, reason: &'static str, now: Time) {
         let open: SmallVec<[LegId; 2]> = self
@@ -351,7 +364,12 @@ impl Shard {
             Method::Bye | Method::Prack | Method::Update | Method::Info => 481,
             _ => 405,
         };
+        let beyond = Beyond::of(msg).filter(|_| status == 200);
+        let status = beyond.map_or(status, Beyond::status);
         let Some(mut w) = self.endpoint.reply(tx, status) else { return };
+        if let Some(beyond) = beyond {
+            beyond.write(&mut w, msg);
+        }
         if matches!(status, 200 | 405) {
             allow(&mut w);
         }
