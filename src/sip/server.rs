@@ -238,11 +238,13 @@ impl<O: Copy> Endpoint<O> {
 }
 
 /// What tells one server transaction from another (RFC 3261 section 17.2.3), keyed so that nobody can aim for a
-/// collision. Requests without the magic cookie are told apart by everything that section lists for them.
+/// collision. Requests without the magic cookie are told apart by everything that section lists for them. The Call-ID
+/// counts always: there are senders that use a branch again for their next call.
 pub(super) fn transaction_hash(secret: u64, msg: &Message, method: &[u8]) -> u64 {
     let mut h = DefaultHasher::new();
     h.write_u64(secret);
     h.write(method);
+    h.write(msg.call_id());
     let via = msg.top_via();
     let branch = via.as_ref().and_then(|v| v.branch()).unwrap_or_default();
     if let Some(via) = &via {
@@ -255,7 +257,6 @@ pub(super) fn transaction_hash(secret: u64, msg: &Message, method: &[u8]) -> u64
     }
     h.write(msg.get(Name::Via).unwrap_or_default());
     h.write(msg.uri());
-    h.write(msg.call_id());
     h.write(msg.from_tag().unwrap_or_default());
     h.write_u32(msg.cseq().map_or(0, |c| c.0));
     h.finish()
