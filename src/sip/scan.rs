@@ -81,15 +81,19 @@ impl Message {
         if u32::try_from(bytes.len()).is_err() {
             return Err(Unreadable);
         }
-        let (start, mut at, faults) = StartLine::read(&bytes)?;
-        let mut scan = Scan { bytes: &bytes, headers: SmallVec::new(), seen: Seen::default(), length: Length::Absent, faults };
+        let (start, fields_at, faults) = StartLine::read(&bytes)?;
+        let mut at = fields_at;
+        let mut scan =
+            Scan { bytes: &bytes, headers: SmallVec::new(), seen: Seen::default(), length: Length::Absent, crs: 0, faults };
         let body_at = loop {
             if let Some(body) = body_start(&bytes, at) {
+                scan.look_for_bare_cr(fields_at, at);
                 break body;
             }
             if at >= bytes.len() {
                 // A message without body that lacks only its last line ends is read by everybody.
                 scan.faults |= Faults::unless(scan.length != Length::Absent, Faults::UNTERMINATED);
+                scan.look_for_bare_cr(fields_at, at);
                 break bytes.len();
             }
             at = scan.line(at);
@@ -253,6 +257,8 @@ struct Scan<'a> {
     headers: SmallVec<[Header; 32]>,
     seen: Seen,
     length: Length,
+    /// How many CRs have ended a line.
+    crs: usize,
     faults: Faults,
 }
 
@@ -260,19 +266,22 @@ impl Scan<'_> {
     /// Takes the field at `at`; gives back where the next line begins.
     fn line(&mut self, at: usize) -> usize {
         let l = line::line(self.bytes, at);
-        if l.bare_cr {
-            self.faults |= Faults::BARE_CR;
-        }
+        self.crs += l.crs;
         match line::name_and_value(self.bytes, at, l.end) {
             None => self.faults |= Faults::BAD_HEADER_LINE,
             Some(_) if self.headers.len() >= MAX_HEADERS => self.faults |= Faults::TOO_MANY_HEADERS,
-            Some((text, value)) => {
-                let name = Name::of(text.of(self.bytes));
+            Some((name, text, value)) => {
                 self.headers.push(Header { name, field: Span::new(at, l.end), text, value });
                 self.look_at(name, value);
             }
         }
         l.next
+    }
+
+    /// Whether there are more CRs than those that end a line, from the first field to the last.
+    fn look_for_bare_cr(&mut self, from: usize, to: usize) {
+        let fields = self.bytes.get(from..to).unwrap_or_default();
+        self.faults |= Faults::unless(memchr::memchr_iter(b'\r', fields).count() == self.crs, Faults::BARE_CR);
     }
 
     /// Looks at the fields that decide whether a message can be answered and matched.

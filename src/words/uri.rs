@@ -159,10 +159,39 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
     }
 }
 
+/// How many bytes at the beginning are a `sip:` URI of the commonest shape: what is one, is well-formed, and is known for
+/// it in one look. `None` says nothing.
+pub(crate) fn plain_len(b: &[u8]) -> Option<usize> {
+    let rest = b.strip_prefix(b"sip:")?;
+    let user = run_len(rest, USER);
+    let host = if user > 0 && rest.get(user) == Some(&b'@') { rest.get(user + 1..)? } else { rest };
+    let rest = host.get(plain_host_port_len(host)?..)?;
+    let params = if rest.first() == Some(&b';') { run_len(rest, PARAM) } else { 0 };
+    let rest = rest.get(params..)?;
+    // Anything else that may belong to a URI is for those who look twice.
+    rest.first().is_none_or(|&c| CLASS[usize::from(c)] & URI == 0).then_some(b.len() - rest.len())
+}
+
+/// How many bytes at the beginning are a host name or IPv4 address, and perhaps a port; `None` says nothing.
+pub(crate) fn plain_host_port_len(b: &[u8]) -> Option<usize> {
+    let host = run_len(b, HOST);
+    let Some(port) = b.get(host..)?.strip_prefix(b":") else { return (host > 0).then_some(host) };
+    let digits = port.iter().take_while(|c| c.is_ascii_digit()).count();
+    (host > 0 && matches!(digits, 1..=4) && port.first() != Some(&b'0')).then_some(host + 1 + digits)
+}
+
+fn run_len(b: &[u8], class: u8) -> usize {
+    b.iter().take_while(|&&c| CLASS[usize::from(c)] & class != 0).count()
+}
+
 /// A byte that may stand somewhere in a URI.
 const URI: u8 = 1;
 /// A byte of a host name.
 const HOST: u8 = 2;
+/// A byte of a user that ends nothing.
+const USER: u8 = 4;
+/// A byte of URI parameters that could not belong to anything else.
+const PARAM: u8 = 8;
 
 static CLASS: [u8; 256] = {
     let mut table = [0; 256];
@@ -174,6 +203,12 @@ static CLASS: [u8; 256] = {
         }
         if b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_') {
             table[c] |= HOST;
+        }
+        if table[c] & URI != 0 && !matches!(b, b'@' | b':' | b';' | b'?') {
+            table[c] |= USER;
+        }
+        if table[c] & URI != 0 && !matches!(b, b'@' | b'?') {
+            table[c] |= PARAM;
         }
         c += 1;
     }
@@ -206,7 +241,33 @@ fn split_once(b: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Scheme, Uri};
+    use super::{Scheme, Uri, plain_len};
+
+    #[test]
+    fn what_is_plain_is_well_formed() {
+        for (text, want) in [
+            ("sip:alice@10.0.0.1:5060;transport=udp>;tag=1", Some(37)),
+            ("sip:host", Some(8)),
+            ("sip:+1@h;lr", Some(11)),
+            ("sip:a@h:5060 x", Some(12)),
+            ("sip:a@h:65536", None),
+            ("sip:a@h:0", None),
+            ("sip:a@h:", None),
+            ("sip:a@[::1]", None),
+            ("sip:a:pw@h", None),
+            ("sip:@h", None),
+            ("sip:a@", None),
+            ("sip:h;x=a@b", None),
+            ("sip:a@h?x=y", None),
+            ("sip:a@h,b", None),
+            ("sips:a@h", None),
+        ] {
+            assert_eq!(plain_len(text.as_bytes()), want, "{text}");
+            if let Some(n) = want {
+                assert!(Uri::parse(&text.as_bytes()[..n]).unwrap().is_well_formed(), "{text}");
+            }
+        }
+    }
 
     fn parts(text: &str) -> (Scheme, Option<&str>, &str, Option<u16>, &str, &str) {
         let u = Uri::parse(text.as_bytes()).unwrap_or_else(|| panic!("{text}"));

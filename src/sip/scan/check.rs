@@ -9,6 +9,10 @@ use crate::words::{Scheme, Uri, uri};
 
 /// A Request-URI. Unknown schemes are not wrong (416 is the answer to them), header fields are.
 pub(super) fn is_request_uri(b: &[u8]) -> bool {
+    uri::plain_len(b) == Some(b.len()) || is_unusual_request_uri(b)
+}
+
+fn is_unusual_request_uri(b: &[u8]) -> bool {
     match Uri::parse(b) {
         Some(u) if matches!(u.scheme, Scheme::Sip | Scheme::Sips) => u.is_well_formed() && u.headers.is_empty(),
         Some(_) => !b.iter().any(|&c| c <= b' ' || matches!(c, b'<' | b'>' | b'"')),
@@ -18,6 +22,37 @@ pub(super) fn is_request_uri(b: &[u8]) -> bool {
 
 /// A `name-addr` or `addr-spec` with parameters.
 pub(super) fn is_name_addr(v: &[u8]) -> bool {
+    is_plain_name_addr(v).is_some() || is_unusual_name_addr(v)
+}
+
+/// The commonest shapes, known in one look: `"A" <sip:a@b>;tag=1`, `A <sip:a@b>`, `<sip:a@b>`.
+fn is_plain_name_addr(v: &[u8]) -> Option<()> {
+    let rest = match v.strip_prefix(b"\"") {
+        Some(quoted) => {
+            let end = quoted.iter().position(|&c| matches!(c, b'"' | b'\\'))?;
+            quoted.get(end..)?.strip_prefix(b"\"")?.trim_ascii_start()
+        }
+        None => v.get(v.iter().take_while(|&&c| is_token(c) || c == b' ').count()..)?,
+    };
+    let inside = rest.strip_prefix(b"<")?;
+    let behind = inside.get(uri::plain_len(inside)?..)?.strip_prefix(b">")?;
+    plain_params(behind)
+}
+
+/// `*(SEMI token [EQUAL token])` without blanks.
+fn plain_params(mut p: &[u8]) -> Option<()> {
+    while let Some(param) = p.strip_prefix(b";") {
+        let key = token_len(param);
+        p = param.get(key..).filter(|_| key > 0)?;
+        if let Some(value) = p.strip_prefix(b"=") {
+            let len = token_len(value);
+            p = value.get(len..).filter(|_| len > 0)?;
+        }
+    }
+    p.is_empty().then_some(())
+}
+
+fn is_unusual_name_addr(v: &[u8]) -> bool {
     let quoted = quoted_len(v).unwrap_or(0);
     let rest = v.get(quoted..).unwrap_or_default().trim_ascii_start();
     if quoted == 1 || (quoted > 1 && (v.get(quoted - 1) != Some(&b'"') || rest.first() != Some(&b'<'))) {
@@ -37,11 +72,23 @@ pub(super) fn is_name_addr(v: &[u8]) -> bool {
 
 /// The values of a Contact: `*`, or addresses.
 pub(super) fn is_contact(v: &[u8]) -> bool {
-    v == b"*" || (!v.is_empty() && values(v).all(is_name_addr))
+    is_plain_name_addr(v).is_some() || v == b"*" || (!v.is_empty() && values(v).all(is_name_addr))
 }
 
 /// The hops of a Via.
 pub(super) fn is_via(v: &[u8]) -> bool {
+    is_plain_via(v).is_some() || is_unusual_via(v)
+}
+
+/// The commonest shape, known in one look: one hop, a blank where one must be and nowhere else.
+fn is_plain_via(v: &[u8]) -> Option<()> {
+    let rest = v.strip_prefix(b"SIP/2.0/")?;
+    let transport = token_len(rest);
+    let host = rest.get(transport..).filter(|_| transport > 0)?.strip_prefix(b" ")?;
+    plain_params(host.get(uri::plain_host_port_len(host)?..)?)
+}
+
+fn is_unusual_via(v: &[u8]) -> bool {
     !v.is_empty() && values(v).all(is_hop)
 }
 

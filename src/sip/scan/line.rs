@@ -10,28 +10,25 @@ pub(in crate::sip) struct Line {
     pub(in crate::sip) end: usize,
     /// Where the next line begins.
     pub(in crate::sip) next: usize,
-    /// A CR inside that ends no line.
-    pub(in crate::sip) bare_cr: bool,
+    /// How many CRs end a line in it.
+    pub(in crate::sip) crs: usize,
 }
 
 /// Reads the line at `at`, and those folded under it. CRLF and a bare LF end a line, a bare CR does not.
 #[inline]
 pub(in crate::sip) fn line(bytes: &[u8], at: usize) -> Line {
-    let mut bare_cr = false;
     let mut from = at;
+    let mut crs = 0;
     loop {
-        let Some(i) = bytes.get(from..).and_then(|rest| memchr::memchr2(b'\r', b'\n', rest)).map(|i| i + from) else {
-            return Line { end: bytes.len(), next: bytes.len(), bare_cr };
+        let Some(lf) = bytes.get(from..).and_then(|rest| memchr::memchr(b'\n', rest)).map(|i| i + from) else {
+            return Line { end: bytes.len(), next: bytes.len(), crs };
         };
-        let lf = if bytes.get(i) == Some(&b'\n') { i } else { i + 1 };
-        if bytes.get(lf) != Some(&b'\n') {
-            bare_cr = true;
-            from = lf;
-        } else if matches!(bytes.get(lf + 1), Some(b' ' | b'\t')) {
-            from = lf + 1;
-        } else {
-            return Line { end: i, next: lf + 1, bare_cr };
+        let crlf = usize::from(lf > from && bytes.get(lf - 1) == Some(&b'\r'));
+        crs += crlf;
+        if !matches!(bytes.get(lf + 1), Some(b' ' | b'\t')) {
+            return Line { end: lf - crlf, next: lf + 1, crs };
         }
+        from = lf + 1;
     }
 }
 
@@ -45,23 +42,40 @@ pub(in crate::sip) fn body_start(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Name and trimmed value of the field from `start` to `end`; `None` without colon or with an illegal name
-/// (RFC 3261 section 25.1 `HCOLON`: blanks before the colon are fine).
+/// Which field stands from `start` to `end`, its name as it is written and its trimmed value; `None` without colon or with
+/// an illegal name (RFC 3261 section 25.1 `HCOLON`: blanks before the colon are fine).
 #[inline]
-pub(in crate::sip) fn name_and_value(bytes: &[u8], start: usize, end: usize) -> Option<(Span, Span)> {
+pub(in crate::sip) fn name_and_value(bytes: &[u8], start: usize, end: usize) -> Option<(Name, Span, Span)> {
     let field = bytes.get(start..end)?;
-    let name_len = token_len(field);
-    let mut i = name_len;
-    while matches!(field.get(i)?, b' ' | b'\t') {
-        i += 1;
+    let colon = colon(field)?;
+    let mut text = field.get(..colon)?;
+    while let [before @ .., b' ' | b'\t'] = text {
+        text = before;
     }
-    if name_len == 0 || field.get(i) != Some(&b':') {
+    let name = Name::of(text);
+    if name == Name::Other && (text.is_empty() || token_len(text) != text.len()) {
         return None;
     }
-    let value = field.get(i + 1..)?;
+    let value = field.get(colon + 1..)?;
     let trimmed = value.trim_ascii_start();
-    let from = start + i + 1 + (value.len() - trimmed.len());
-    Some((Span::new(start, start + name_len), Span::new(from, from + trimmed.trim_ascii_end().len())))
+    let from = end - trimmed.len();
+    Some((name, Span::new(start, start + text.len()), Span::new(from, from + trimmed.trim_ascii_end().len())))
+}
+
+/// Where the first colon is; eight bytes at a time, since names are short.
+#[inline]
+fn colon(field: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let mut at = 0;
+    while let Some(chunk) = field.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let x = u64::from_le_bytes(*chunk) ^ (ONES * b':' as u64);
+        let zeros = x.wrapping_sub(ONES) & !x & (ONES << 7);
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    field.get(at..)?.iter().position(|&c| c == b':').map(|i| at + i)
 }
 
 /// The field at `at` of a head without start line (that of a body part, RFC 2046): its name, its trimmed value, and where
@@ -69,7 +83,7 @@ pub(in crate::sip) fn name_and_value(bytes: &[u8], start: usize, end: usize) -> 
 pub(in crate::sip) fn field(bytes: &[u8], at: usize) -> (Name, &[u8], usize) {
     let l = line(bytes, at);
     match name_and_value(bytes, at, l.end) {
-        Some((name, value)) => (Name::of(name.of(bytes)), value.of(bytes), l.next),
+        Some((name, _, value)) => (name, value.of(bytes), l.next),
         None => (Name::Other, b"", l.next),
     }
 }

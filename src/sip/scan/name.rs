@@ -205,47 +205,52 @@ impl Name {
         if let [letter] = b {
             return compact(letter.to_ascii_lowercase());
         }
-        let (Some(first), Some(&from), Some(&to)) = (b.first(), BY_LENGTH.starts.get(b.len()), BY_LENGTH.starts.get(b.len() + 1))
-        else {
-            return Self::Other;
-        };
-        let same_length = BY_LENGTH.names.get(usize::from(from)..usize::from(to)).unwrap_or_default();
+        let Some(first) = b.first() else { return Self::Other };
+        let Some(&from) = LOOKUP.starts.get(b.len()).and_then(|row| row.get(usize::from(first & 31))) else { return Self::Other };
+        let candidates = LOOKUP.names.get(usize::from(from)..).unwrap_or_default();
+        let mut candidates = candidates
+            .iter()
+            .take_while(|(text, _)| text.len() == b.len() && text.as_bytes().first().map(|c| c & 31) == Some(first & 31));
         // Most spell it as we do, and then one comparison of memory is enough.
         let same = |text: &str| text.as_bytes() == b || text.as_bytes().eq_ignore_ascii_case(b);
-        let found = same_length.iter().find(|(lower, text, _)| *lower == first | 0x20 && same(text));
-        found.map_or(Self::Other, |&(_, _, name)| name)
+        candidates.find(|(text, _)| same(text)).map_or(Self::Other, |&(_, name)| name)
     }
 }
 
-/// The long names sorted by their length, with the first letter in lower case, so that most are told apart by one
-/// comparison. `starts[n]` is where those of length `n` begin.
-struct ByLength {
-    names: [(u8, &'static str, Name); LONG.len()],
-    starts: [u8; LONGEST + 2],
+/// The long names sorted by length and first letter, so that hardly ever more than one is compared. `starts[n][l]` is where
+/// those of length `n` begin whose first letter has `l` in its five low bits; behind the last one where there are none.
+struct Lookup {
+    names: [(&'static str, Name); LONG.len()],
+    starts: [[u8; 32]; LONGEST + 1],
 }
 
 const LONGEST: usize = 24;
 
-static BY_LENGTH: ByLength = by_length();
+static LOOKUP: Lookup = lookup();
 
-const fn by_length() -> ByLength {
-    let mut table = ByLength { names: [(0, "", Name::Other); LONG.len()], starts: [0; LONGEST + 2] };
+const fn lookup() -> Lookup {
+    let mut table = Lookup { names: [("", Name::Other); LONG.len()], starts: [[LONG.len() as u8; 32]; LONGEST + 1] };
     let (mut length, mut at) = (0, 0);
     while length <= LONGEST {
-        table.starts[length] = at as u8;
-        let mut i = 0;
-        while i < LONG.len() {
-            let (text, name) = LONG[i];
-            if text.len() == length {
-                table.names[at] = (text.as_bytes()[0] | 0x20, text, name);
-                at += 1;
+        let mut letter = 0;
+        while letter < 32 {
+            let mut i = 0;
+            while i < LONG.len() {
+                let text = LONG[i].0;
+                if text.len() == length && (text.as_bytes()[0] & 31) as usize == letter {
+                    if table.starts[length][letter] as usize == LONG.len() {
+                        table.starts[length][letter] = at as u8;
+                    }
+                    table.names[at] = LONG[i];
+                    at += 1;
+                }
+                i += 1;
             }
-            i += 1;
+            letter += 1;
         }
         length += 1;
     }
     assert!(at == LONG.len(), "every name is at most LONGEST long");
-    table.starts[LONGEST + 1] = at as u8;
     table
 }
 
