@@ -15,6 +15,7 @@ use crate::io::transport::tcp::{Happened, Streams};
 use crate::io::transport::udp::{Inbox, LARGEST, Ports, Received};
 use crate::io::transport::{Counters, Known, Sent};
 use crate::pool::PoolError;
+use crate::sip::scan::Unreadable;
 use crate::sip::{Flow, Message, Transport};
 use crate::words::Time;
 use bytes::Bytes;
@@ -231,7 +232,7 @@ impl Front {
                     // Keep-alives (RFC 5626 section 3.5.1 and the empty datagrams of others).
                     if n > 4 || !datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
                         let bytes = Bytes::copy_from_slice(datagram);
-                        self.message(flow, bytes);
+                        self.message(flow, Message::scan(bytes));
                     }
                 }
                 Poll::Ready(Received::Refused(remote)) => self.unreachable(Transport::Udp, remote),
@@ -248,7 +249,8 @@ impl Front {
     fn read_streams(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..BURST {
             match self.near.streams.poll(cx) {
-                Poll::Ready(Happened::Message(flow, bytes) | Happened::Broken(flow, bytes)) => self.message(flow, bytes),
+                Poll::Ready(Happened::Message(flow, bytes)) => self.message(flow, Message::scan(bytes)),
+                Poll::Ready(Happened::Broken(flow, bytes)) => self.message(flow, Message::scan(bytes).map(Message::unframed)),
                 Poll::Ready(Happened::Unreachable(remote)) => self.unreachable(Transport::Tcp, remote),
                 Poll::Ready(Happened::Closed) => {}
                 Poll::Pending => return false,
@@ -273,8 +275,8 @@ impl Front {
     }
 
     /// The way of every message: scanned once, sorted, handled here or handed over.
-    fn message(&mut self, flow: Flow, bytes: Bytes) {
-        let Ok(msg) = Message::scan(bytes) else { return Counters::add(&self.counters.unreadable) };
+    fn message(&mut self, flow: Flow, scanned: Result<Message, Unreadable>) {
+        let Ok(msg) = scanned else { return Counters::add(&self.counters.unreadable) };
         let shard = self.classifier.shard(flow, &msg);
         if shard == 0 {
             return self.worker.receive(flow, msg, &mut self.near, clock::now());

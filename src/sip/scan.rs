@@ -104,6 +104,17 @@ impl Message {
         Ok(Self { start, headers, cseq, body, faults, bytes })
     }
 
+    /// The same message, known to be the head at which a stream's framing was lost (see
+    /// [`Lost`](crate::sip::frame::Lost)): says what was wrong with its length.
+    pub fn unframed(mut self) -> Self {
+        let length = Faults::BAD_CONTENT_LENGTH | Faults::DIFFERING_CONTENT_LENGTH;
+        if !self.faults.intersects(length) {
+            let whole = !self.faults.contains(Faults::UNTERMINATED) && self.get(Name::ContentLength).is_none();
+            self.faults |= if whole { Faults::MISSING_CONTENT_LENGTH } else { Faults::TOO_LARGE };
+        }
+        self
+    }
+
     /// Whether it is a request.
     pub const fn is_request(&self) -> bool {
         matches!(self.start.kind, Start::Request { .. })
@@ -474,6 +485,22 @@ mod tests {
         let faults =
             |n: usize| scan(&format!("SIP/2.0 200 OK\r\nl: {n}\r\n\r\nv=0\r\ns=-")).faults().contains(Faults::SHORT_BODY);
         assert_eq!([8, 10, 12, 13, 9999].map(faults), [false, false, false, true, true]);
+    }
+
+    #[test]
+    fn where_framing_is_lost_the_length_is_to_blame() {
+        for (fields, fault, status) in [
+            ("\r\n", Faults::MISSING_CONTENT_LENGTH, 400),
+            ("l: 999999\r\n\r\n", Faults::TOO_LARGE | Faults::SHORT_BODY, 513),
+            ("l: x\r\n\r\n", Faults::BAD_CONTENT_LENGTH, 400),
+            ("Subject: and so on", Faults::TOO_LARGE | Faults::UNTERMINATED, 513),
+        ] {
+            let text = format!(
+                "OPTIONS sip:a@b SIP/2.0\r\nv: SIP/2.0/TCP h\r\nf: sip:a@b\r\nt: sip:a@b\r\ni: 1\r\nCSeq: 1 OPTIONS\r\n{fields}"
+            );
+            let faults = scan(&text).unframed().faults();
+            assert_eq!((faults, faults.status()), (fault, status), "{fields:?}");
+        }
     }
 
     #[test]

@@ -73,6 +73,10 @@ faults! {
     BAD_MAX_FORWARDS = 22 "Malformed Max-Forwards";
     /// A Contact that breaks the grammar.
     BAD_CONTACT = 23 "Malformed Contact";
+    /// No Content-Length on a stream (RFC 3261 section 18.3).
+    MISSING_CONTENT_LENGTH = 24 "Missing Content-Length";
+    /// More than is taken from a stream: answered 513.
+    TOO_LARGE = 25 "Message Too Large";
 }
 
 impl Faults {
@@ -111,9 +115,16 @@ impl Faults {
         self.0 & these.0 != 0
     }
 
-    /// The status that answers an ordinary request with these faults: 505 for another version, else 400.
+    /// The status that answers an ordinary request with these faults: 505 for another version, 513 for too large a
+    /// message, else 400.
     pub const fn status(self) -> u16 {
-        if self.contains(Self::VERSION) { 505 } else { 400 }
+        if self.contains(Self::VERSION) {
+            505
+        } else if self.contains(Self::TOO_LARGE) {
+            513
+        } else {
+            400
+        }
     }
 }
 
@@ -144,7 +155,7 @@ mod tests {
     fn the_gravest_fault_is_described_and_a_foreign_version_is_505() {
         let f = Faults::BAD_CONTACT | Faults::MISSING_CALL_ID;
         assert_eq!((f.describe(), f.status(), f.is_clean()), ("Missing Call-ID", 400, false));
-        assert_eq!((f | Faults::VERSION).status(), 505);
+        assert_eq!(((f | Faults::VERSION).status(), (f | Faults::TOO_LARGE).status()), (505, 513));
         assert_eq!((Faults::NONE.describe(), Faults::NONE.is_clean()), ("OK", true));
         assert_eq!(format!("{f:?}"), "{\"MISSING_CALL_ID\", \"BAD_CONTACT\"}");
     }
