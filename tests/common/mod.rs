@@ -15,6 +15,7 @@ pub mod net;
 pub mod peer;
 pub mod sipp;
 pub mod story;
+pub mod testdata;
 
 pub use baresip::Baresip;
 pub use clock::{Deadline, until};

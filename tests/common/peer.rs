@@ -139,6 +139,11 @@ impl Peer {
         self.find(within, |m| m.method() == method && m.status() >= 200).unwrap_or_else(|| self.missing("a final response"))
     }
 
+    /// Whether an OPTIONS of ours is answered with 200 in that time.
+    pub fn answers_options_within(&mut self, within: Duration) -> bool {
+        self.find(within, |m| !m.is_request() && m.method() == "OPTIONS" && m.status() == 200).is_some()
+    }
+
     /// Nothing of that method comes in that time.
     #[track_caller]
     pub fn nothing(&mut self, method: &str, within: Duration) {
