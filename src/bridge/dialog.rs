@@ -224,7 +224,9 @@ impl Shard {
         };
         let owner = Owner::Passed { call: key, leg, side: to, server: tx };
         let Some((request, mut w)) = self.endpoint.begin(there, msg.method_bytes(), hops, owner, now) else {
-            return self.endpoint.respond_plain(tx, 481, now);
+            // A side that cannot be spoken to is no reason to end the call (RULES P11).
+            let status = if self.endpoint.dialog(there).is_some() { 488 } else { 481 };
+            return self.endpoint.respond_plain(tx, status, now);
         };
         if let Some(rack) = msg.get(Name::RAck) {
             self.copy_rack(&mut w, rack, there);

@@ -3,7 +3,7 @@
 use super::flow::{Flow, Locals, Transport};
 use super::header::{NameAddr, values};
 use super::ids::Id;
-use super::scan::{Message, Name};
+use super::scan::{Message, Name, is_call_id, is_name_addr, is_request_uri};
 use super::{ClientKey, ServerKey};
 use crate::words::uri::Uri;
 use bytes::Bytes;
@@ -74,12 +74,17 @@ impl Peer {
     fn read(msg: &Message, who: Name, reversed: bool) -> Self {
         let value = msg.get(who).unwrap_or_default();
         let tag = NameAddr::parse(value).and_then(|n| n.tag()).unwrap_or_default();
-        let mut routes: SmallVec<[Bytes; 1]> =
-            msg.all(Name::RecordRoute).flat_map(values).map(|v| msg.bytes().slice_ref(v)).map(compact).collect();
+        let mut routes: SmallVec<[Bytes; 1]> = msg
+            .all(Name::RecordRoute)
+            .flat_map(values)
+            .filter(|v| is_name_addr(v))
+            .map(|v| msg.bytes().slice_ref(v))
+            .map(compact)
+            .collect();
         if reversed {
             routes.reverse();
         }
-        Self { value: Bytes::copy_from_slice(value), tag: Bytes::copy_from_slice(tag), target: contact_uri(msg), routes }
+        Self { value: repaired(value), tag: Bytes::copy_from_slice(tag), target: contact_uri(msg), routes }
     }
 }
 
@@ -95,6 +100,11 @@ impl<O> Dialog<O> {
         self.routes = peer.routes;
         self.confirmed = confirmed;
         self.refresh(peer.target);
+    }
+
+    /// Whether requests can be sent in it: without a Call-ID that can be repeated nobody would know them.
+    pub fn is_addressable(&self) -> bool {
+        !self.call_id.is_empty() && is_call_id(&self.call_id)
     }
 
     /// A target refresh (RFC 3261 section 12.2).
@@ -123,14 +133,71 @@ impl<O> Dialog<O> {
     }
 }
 
-/// The Contact URI of a message, in bytes of its own.
+/// The Contact URI of a message as a Request-URI, in bytes of its own; `None` also where it could be none.
 pub fn contact_uri(msg: &Message) -> Option<Bytes> {
     let first = values(msg.get(Name::Contact)?).next()?;
-    let uri = NameAddr::parse(first)?.uri;
-    (!uri.is_empty() && uri != b"*").then(|| Bytes::copy_from_slice(uri))
+    request_uri(NameAddr::parse(first)?.uri)
 }
+
+/// An address as a Request-URI, which has no header fields (RFC 3261 section 19.1.5).
+pub(super) fn request_uri(uri: &[u8]) -> Option<Bytes> {
+    let uri = uri.split(|&c| c == b'?').next()?;
+    is_request_uri(uri).then(|| Bytes::copy_from_slice(uri))
+}
+
+/// A From or To value that our requests can repeat: as it came where it is sound, else what can be saved of it (RULES R4).
+pub(super) fn repaired(value: &[u8]) -> Bytes {
+    if is_name_addr(value) {
+        return Bytes::copy_from_slice(value);
+    }
+    let parsed = NameAddr::parse(value);
+    let uri = parsed.and_then(|n| request_uri(n.uri));
+    let mut out = [b"<", uri.as_deref().unwrap_or(NOBODY), b">"].concat();
+    if let Some(tag) = parsed.and_then(|n| n.tag()) {
+        let tagged = [&out[..], b";tag=", tag].concat();
+        out = if is_name_addr(&tagged) { tagged } else { out };
+    }
+    out.into()
+}
+
+/// RFC 3323 section 4.1.1.3
+const NOBODY: &[u8] = b"sip:anonymous@anonymous.invalid";
 
 /// A dialog outlives the packet it came from by hours: it must not keep it in memory.
 fn compact(b: Bytes) -> Bytes {
     Bytes::copy_from_slice(&b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r4_what_our_requests_repeat_is_sound() {
+        for (value, want) in [
+            ("\"A\" <sip:a@b;x=1?h=2>;tag=1", "\"A\" <sip:a@b;x=1?h=2>;tag=1"),
+            ("\"A <sip:a@b>;tag=1", "<sip:a@b>;tag=1"),
+            ("<sip:a@b>;tag=\"x", "<sip:a@b>;tag=x"),
+            ("<sip:a@b>;tag=\"x y", "<sip:a@b>"),
+            ("<sip:a b@c>;tag=1", "<sip:anonymous@anonymous.invalid>;tag=1"),
+            ("sip:a@b?h=2;tag=1", "<sip:a@b>;tag=1"),
+            ("", "<sip:anonymous@anonymous.invalid>"),
+        ] {
+            assert_eq!(repaired(value.as_bytes()), want, "{value}");
+            assert!(is_name_addr(&repaired(value.as_bytes())));
+        }
+    }
+
+    #[test]
+    fn a_contact_becomes_a_request_uri_without_header_fields() {
+        for (contact, want) in [
+            ("\"A\" <sip:a@b;lr?x=y>;q=1, <sip:c@d>", Some("sip:a@b;lr")),
+            ("<sip:a b@c>", None),
+            ("*", None),
+            ("<tel:+1425>", Some("tel:+1425")),
+        ] {
+            let msg = Message::scan(format!("SIP/2.0 200 OK\r\nm: {contact}\r\n\r\n").into()).expect("a start line");
+            assert_eq!(contact_uri(&msg).as_deref(), want.map(str::as_bytes), "{contact}");
+        }
+    }
 }

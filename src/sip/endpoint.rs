@@ -7,7 +7,7 @@
 //! `O` is the owner's mark on a transaction or dialog, handed back with each event.
 
 use super::client::{ClientTransaction, Machine};
-use super::dialog::{Dialog, Peer};
+use super::dialog::{Dialog, Peer, repaired, request_uri};
 use super::flow::{Flow, Locals};
 use super::header::NameAddr;
 use super::ids::{Id, Ids, Kind};
@@ -362,12 +362,13 @@ impl<O: Copy> Endpoint<O> {
         let peer = Peer::of_request(msg);
         let ids = self.ids;
         let local = msg.get(Name::To).unwrap_or_default();
-        let target = peer.target.unwrap_or_else(|| Bytes::copy_from_slice(address_of(&peer.value)));
+        let from_uri = || request_uri(NameAddr::parse(msg.get(Name::From)?)?.uri);
+        let target = peer.target.or_else(from_uri).unwrap_or_else(|| format!("sip:{}", flow.remote).into());
         self.dialogs.insert_with_key(|key| Dialog {
             owner,
             call_id: Bytes::copy_from_slice(msg.call_id()),
             local_tag: ids.make(Kind::Tag, key.data().as_ffi()),
-            local: Bytes::copy_from_slice(local),
+            local: repaired(local),
             remote: peer.value,
             remote_tag: peer.tag,
             local_seq: 0,
@@ -421,6 +422,7 @@ impl<O: Copy> Endpoint<O> {
 
     /// Begins a request inside a dialog (or the INVITE that creates it): start line, Via, Max-Forwards, Route, From, To,
     /// Call-ID, CSeq, and Contact where the method wants one. Add what else it needs and hand it to [`Endpoint::send`].
+    /// `None` where the dialog is gone, or the other side gave it no Call-ID.
     pub fn begin(
         &mut self,
         dialog: DialogKey,
@@ -429,7 +431,7 @@ impl<O: Copy> Endpoint<O> {
         owner: O,
         now: Time,
     ) -> Option<(ClientKey, Writer)> {
-        let hop = self.dialogs.get(dialog)?.next_hop(&self.locals);
+        let hop = self.dialogs.get(dialog).filter(|d| d.is_addressable())?.next_hop(&self.locals);
         let invite = method == b"INVITE";
         let tx = self.clients.insert(ClientTransaction::new(invite, hop, owner, Some(dialog), now));
         let branch = self.branch(tx);
@@ -546,10 +548,6 @@ impl Decimal {
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.text[self.at..]
     }
-}
-
-fn address_of(value: &[u8]) -> &[u8] {
-    NameAddr::parse(value).map_or(&[], |n| n.uri)
 }
 
 /// Call-ID, From tag and CSeq of an INVITE; `None` where one is missing.

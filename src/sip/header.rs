@@ -200,9 +200,11 @@ pub fn seconds(v: &[u8]) -> Option<u32> {
 
 /// The length of the quoted string at the beginning, quotes included; to the end where it is not terminated.
 pub(super) fn quoted_len(v: &[u8]) -> Option<usize> {
-    if v.first() != Some(&b'"') {
-        return None;
-    }
+    (v.first() == Some(&b'"')).then(|| closed_quoted_len(v).unwrap_or(v.len()))
+}
+
+/// The same; `None` where it is not terminated.
+pub(super) fn closed_quoted_len(v: &[u8]) -> Option<usize> {
     let mut i = 1;
     while let Some(&c) = v.get(i) {
         match c {
@@ -211,7 +213,7 @@ pub(super) fn quoted_len(v: &[u8]) -> Option<usize> {
             _ => i += 1,
         }
     }
-    Some(v.len())
+    None
 }
 
 /// The first value of a comma-separated list, and the rest of the list.

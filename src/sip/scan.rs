@@ -14,6 +14,7 @@ mod start;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+pub(super) use check::{is_call_id, is_name_addr, is_request_uri};
 pub use faults::Faults;
 pub(super) use line::{Length, body_start, field};
 pub use name::{Method, Name};
@@ -303,14 +304,10 @@ impl Scan<'_> {
                 self.seen.via = true;
                 (Faults::unless(check::is_via(v), Faults::BAD_VIA), false)
             }
-            Name::From => {
-                (Faults::unless(check::is_name_addr(v), Faults::BAD_FROM), std::mem::replace(&mut self.seen.from, true))
-            }
-            Name::To => (Faults::unless(check::is_name_addr(v), Faults::BAD_TO), std::mem::replace(&mut self.seen.to, true)),
+            Name::From => (Faults::unless(is_name_addr(v), Faults::BAD_FROM), std::mem::replace(&mut self.seen.from, true)),
+            Name::To => (Faults::unless(is_name_addr(v), Faults::BAD_TO), std::mem::replace(&mut self.seen.to, true)),
             Name::CallId if v.is_empty() => return,
-            Name::CallId => {
-                (Faults::unless(check::is_call_id(v), Faults::BAD_CALL_ID), std::mem::replace(&mut self.seen.call_id, true))
-            }
+            Name::CallId => (Faults::unless(is_call_id(v), Faults::BAD_CALL_ID), std::mem::replace(&mut self.seen.call_id, true)),
             Name::CSeq => {
                 let twice = self.seen.cseq.is_some();
                 self.seen.cseq.get_or_insert(span);

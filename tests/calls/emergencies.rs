@@ -278,3 +278,23 @@ fn a_callee_that_hangs_up_before_its_answer_arrived_has_refused() {
     w.expect(TRUNK_A, "ACK");
     w.expect(TRUNK_A, "BYE");
 }
+
+#[test]
+fn r4_a_caller_without_call_id_hears_no_requests_and_keeps_the_call() {
+    let mut w = World::new();
+    let bare = format!(
+        "INVITE sip:911@127.0.0.1:15060 SIP/2.0\r\nVia: SIP/2.0/UDP {PBX};branch=z9hG4bKbare\r\nCSeq: 1 INVITE\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}",
+        SDP.len()
+    );
+    w.receive(PBX, &bare);
+    let leg = w.expect(TRUNK_A, "INVITE sip:911@").msg;
+    w.receive(TRUNK_A, &response(&leg, 200, "psap", &format!("sip:psap@{TRUNK_A}"), SDP));
+    w.expect(PBX, "SIP/2.0 200");
+    w.expect(TRUNK_A, "ACK ");
+    // The PSAP's re-INVITE cannot be passed on; 481 would end the call (P11).
+    let psap = InDialog::of_invite(&leg, "psap");
+    w.receive(TRUNK_A, &psap.request("INVITE", 2, TRUNK_A, "", ""));
+    w.expect(TRUNK_A, "SIP/2.0 488");
+    w.expect_nothing();
+}

@@ -4,11 +4,11 @@
 //! are ordinary input.
 
 use super::line::{is_token, token_len};
-use crate::sip::header::{Via, quoted_len, values};
+use crate::sip::header::{Via, closed_quoted_len, values};
 use crate::words::{Scheme, Uri, uri};
 
 /// A Request-URI. Unknown schemes are not wrong (416 is the answer to them), header fields are.
-pub(super) fn is_request_uri(b: &[u8]) -> bool {
+pub(in crate::sip) fn is_request_uri(b: &[u8]) -> bool {
     uri::plain_len(b) == Some(b.len()) || is_unusual_request_uri(b)
 }
 
@@ -21,7 +21,7 @@ fn is_unusual_request_uri(b: &[u8]) -> bool {
 }
 
 /// A `name-addr` or `addr-spec` with parameters.
-pub(super) fn is_name_addr(v: &[u8]) -> bool {
+pub(in crate::sip) fn is_name_addr(v: &[u8]) -> bool {
     is_plain_name_addr(v).is_some() || is_unusual_name_addr(v)
 }
 
@@ -53,9 +53,10 @@ fn plain_params(mut p: &[u8]) -> Option<()> {
 }
 
 fn is_unusual_name_addr(v: &[u8]) -> bool {
-    let quoted = quoted_len(v).unwrap_or(0);
+    let quoted = if v.starts_with(b"\"") { closed_quoted_len(v) } else { Some(0) };
+    let Some(quoted) = quoted else { return false };
     let rest = v.get(quoted..).unwrap_or_default().trim_ascii_start();
-    if quoted == 1 || (quoted > 1 && (v.get(quoted - 1) != Some(&b'"') || rest.first() != Some(&b'<'))) {
+    if quoted > 0 && rest.first() != Some(&b'<') {
         return false;
     }
     let Some(open) = memchr::memchr(b'<', rest) else {
@@ -93,7 +94,7 @@ fn is_unusual_via(v: &[u8]) -> bool {
 }
 
 /// A Call-ID: one word without blanks or controls. Laxer than the grammar, as everybody is.
-pub(super) fn is_call_id(v: &[u8]) -> bool {
+pub(in crate::sip) fn is_call_id(v: &[u8]) -> bool {
     !v.iter().any(|&c| c <= b' ' || c == 0x7f)
 }
 
@@ -145,9 +146,9 @@ fn after_semi(p: &[u8]) -> Result<&[u8], &[u8]> {
 
 /// A token, host or quoted string; what neighbours put into parameters beside these (`/`, `[`, `@`, `:`) is let through.
 fn value_len(v: &[u8]) -> usize {
-    match quoted_len(v) {
-        Some(n) => n,
-        None => match token_len(v) {
+    match v.first() {
+        Some(b'"') => closed_quoted_len(v).unwrap_or(0),
+        _ => match token_len(v) {
             whole if v.get(whole).is_none_or(|&c| c == b';') => whole,
             _ => v.iter().take_while(|&&c| c > b' ' && !matches!(c, b';' | b',' | b'"' | b'<' | b'>' | b'?')).count(),
         },
@@ -188,6 +189,9 @@ mod tests {
             "<sip:a@b> junk",
             "sip:a@b?x=y",
             "<sip:a@b>;=1",
+            "<sip:a@b>;x=\"1",
+            "<sip:a@b>;x=\"1\\\"",
+            "\"A\\\" <sip:a@b>",
             "sip:a b@c",
         ] {
             assert!(!is_name_addr(bad.as_bytes()), "{bad}");

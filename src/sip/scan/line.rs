@@ -62,20 +62,22 @@ pub(in crate::sip) fn name_and_value(bytes: &[u8], start: usize, end: usize) -> 
     Some((name, Span::new(start, start + text.len()), Span::new(from, from + trimmed.trim_ascii_end().len())))
 }
 
-/// Where the first colon is; eight bytes at a time, since names are short.
+/// Where the first colon is. Names are short: eight bytes at a time beat a call for help.
 #[inline]
 fn colon(field: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let (eights, rest) = field.as_chunks::<8>();
     let mut at = 0;
-    while let Some(chunk) = field.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let x = u64::from_le_bytes(*chunk) ^ (ONES * b':' as u64);
+    for eight in eights {
+        let x = u64::from_le_bytes(*eight) ^ (ONES * b':' as u64);
+        // The lowest zero byte of x stands where the lowest of these high bits does.
         let zeros = x.wrapping_sub(ONES) & !x & (ONES << 7);
         if zeros != 0 {
             return Some(at + zeros.trailing_zeros() as usize / 8);
         }
         at += 8;
     }
-    field.get(at..)?.iter().position(|&c| c == b':').map(|i| at + i)
+    rest.iter().position(|&c| c == b':').map(|i| at + i)
 }
 
 /// The field at `at` of a head without start line (that of a body part, RFC 2046): its name, its trimmed value, and where

@@ -205,20 +205,25 @@ impl Name {
         if let [letter] = b {
             return compact(letter.to_ascii_lowercase());
         }
-        let Some(first) = b.first() else { return Self::Other };
-        let Some(&from) = LOOKUP.starts.get(b.len()).and_then(|row| row.get(usize::from(first & 31))) else { return Self::Other };
-        let candidates = LOOKUP.names.get(usize::from(from)..).unwrap_or_default();
-        let mut candidates = candidates
-            .iter()
-            .take_while(|(text, _)| text.len() == b.len() && text.as_bytes().first().map(|c| c & 31) == Some(first & 31));
-        // Most spell it as we do, and then one comparison of memory is enough.
-        let same = |text: &str| text.as_bytes() == b || text.as_bytes().eq_ignore_ascii_case(b);
-        candidates.find(|(text, _)| same(text)).map_or(Self::Other, |&(_, name)| name)
+        let (Some(first), Some(row)) = (b.first(), LOOKUP.starts.get(b.len())) else { return Self::Other };
+        let mut at = usize::from(row[usize::from(first & 31)]);
+        while let Some((text, name)) = LOOKUP.names.get(at) {
+            // Most spell it as we do, and then one comparison of memory is enough.
+            if text.as_bytes() == b || text.as_bytes().eq_ignore_ascii_case(b) {
+                return *name;
+            }
+            at += 1;
+            if text.len() != b.len() {
+                break;
+            }
+        }
+        Self::Other
     }
 }
 
 /// The long names sorted by length and first letter, so that hardly ever more than one is compared. `starts[n][l]` is where
-/// those of length `n` begin whose first letter has `l` in its five low bits; behind the last one where there are none.
+/// those of length `n` begin whose first letter has `l` in its five low bits; behind the last one
+/// where there are none.
 struct Lookup {
     names: [(&'static str, Name); LONG.len()],
     starts: [[u8; 32]; LONGEST + 1],
