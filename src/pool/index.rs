@@ -61,7 +61,7 @@ impl Index {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(e911d_models)))]
 mod tests {
     use super::Index;
     use crate::words::E164;

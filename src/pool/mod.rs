@@ -17,7 +17,7 @@
 mod index;
 mod queue;
 mod slot;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(e911d_models)))]
 mod stalls;
 mod sync;
 
@@ -362,8 +362,8 @@ fn place(shelves: &[Vec<E164>], nth: usize) -> Place {
     Place { shelf: ShelfId(0), position }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, e911d_models))]
 mod models;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(e911d_models)))]
 mod tests;

@@ -1,6 +1,6 @@
 //! Every interleaving of a few threads on the shipped code, weak memory included.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release --lib pool::`
+//! `RUSTFLAGS="--cfg e911d_models" cargo test --release --lib pool::`
 
 use std::num::NonZeroU32;
 

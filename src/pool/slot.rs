@@ -93,7 +93,7 @@ fn unpack(word: u64) -> (Generation, State) {
     (generation, state)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(e911d_models)))]
 mod tests {
     use super::*;
 

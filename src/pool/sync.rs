@@ -9,14 +9,14 @@ pub(super) use std::sync::atomic::Ordering;
 #[cfg(not(test))]
 pub(super) use std::sync::atomic::AtomicU64;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, e911d_models))]
 pub(super) use turns::AtomicU64;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(e911d_models)))]
 pub(super) use stepped::AtomicU64;
 
 /// Atomics whose every access is a step at which a test can stop the thread.
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(e911d_models)))]
 pub(super) mod stepped {
     use std::cell::RefCell;
     use std::sync::atomic::{self, Ordering};
@@ -70,7 +70,7 @@ pub(super) mod stepped {
 /// Loom changes threads where two accesses depend on each other, but keeps in mind only the last access to each object: a
 /// thread that loads a word before it writes to it hides earlier loads of others (loom 0.7). A relaxed count that all
 /// accesses share makes them all dependent, and orders nothing else.
-#[cfg(all(test, loom))]
+#[cfg(all(test, e911d_models))]
 pub(super) mod turns {
     use std::cell::Cell;
 
