@@ -346,8 +346,10 @@ impl Leases {
                 } else if held.proof.is_some() || held.rung != Rung::Shared {
                     let before = held.proof.take();
                     held.proof = pool.adopt(held.number, holder);
-                    if before.is_some() && held.proof.is_none() {
-                        self.besides.entry(held.number).or_default().push(id);
+                    match (before.is_some(), held.proof.is_some()) {
+                        (true, false) => self.besides.entry(held.number).or_default().push(id),
+                        (false, true) => forget(&mut self.besides, held.number, id),
+                        _ => {}
                     }
                 }
             }

@@ -258,3 +258,42 @@ fn r5_a_test_never_takes_the_last_free_number() {
     w.dial("g19", "sip:933@gw");
     assert_eq!(w.gateway.shelved()[0].leased, 19);
 }
+
+#[test]
+fn l9_a_number_that_leaves_the_config_and_comes_back_leads_to_its_holder_once_and_to_nobody_else_later() {
+    let mut w = World::new(small(3));
+    let number = w.short_call("ada");
+    let reload = |w: &mut World, numbers: Vec<E164>| {
+        let mut site = small(3);
+        site.shelves[0].numbers = numbers;
+        w.gateway.reload(Arc::new(site)).expect("every number once");
+    };
+    reload(&mut w, numbers(200, 3));
+    reload(&mut w, numbers(100, 3));
+    w.heard();
+    let call = w.call_back(number, false);
+    w.rings(call, 0);
+    w.wait_ms(6000);
+    assert_eq!(w.wire(), ["ring 0 sip:ada@10.0.0.9", "180"], "the number is not shared");
+    w.input(Input::Abandoned { call });
+    // The lease ends, its quarantine as well, and somebody else takes its place in the table.
+    w.wait(MINUTE * 60 * 30);
+    assert_ne!(w.short_call("bob"), number);
+    w.heard();
+    w.call_back(number, false);
+    assert_eq!(w.wire(), ["ordinary"]);
+}
+
+#[test]
+fn l2_a_lease_does_not_expire_while_its_callback_rings() {
+    let mut w = World::new(small(3));
+    let number = w.short_call("ada");
+    w.wait(MINUTE * 60 - Duration::from_secs(1));
+    let call = w.call_back(number, false);
+    w.rings(call, 0);
+    w.wait(MINUTE * 30);
+    assert!(w.gateway.leases().any(|l| *l.number.reveal() == number && l.state == "open"));
+    w.input(Input::Abandoned { call });
+    w.wait(MINUTE * 16);
+    assert!(w.gateway.leases().any(|l| *l.number.reveal() == number && l.state == "late"));
+}
