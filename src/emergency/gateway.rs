@@ -175,7 +175,7 @@ impl Gateway {
         let ToHolder { number, found, trusted } = to;
         let tier = callback::tier(trusted, invite.marks, !found.late && !found.records.is_empty());
         let crowded =
-            tier == Tier::T1 && found.records.first().is_some_and(|id| self.leases.plain_callback_began(*id, number, now));
+            tier < Tier::T2 && found.records.first().is_some_and(|id| self.leases.plain_callback_began(*id, number, now));
         let records: Vec<_> = found.records.iter().filter_map(|id| self.leases.get(*id)).collect();
         let situation = Situation {
             tier: Some(tier),
@@ -303,7 +303,9 @@ impl Gateway {
 
     fn settle_callback(&mut self, ended: &ringing::Ended, now: Time) {
         let called = &ended.called;
-        if let (Tier::T1, Some(first)) = (called.tier, called.records.first()) {
+        if called.tier < Tier::T2
+            && let Some(first) = called.records.first()
+        {
             self.leases.plain_callback_ended(*first, called.number);
         }
         for &id in &called.records {

@@ -281,3 +281,35 @@ fn nothing_that_is_decided_or_kept_prints_a_person_a_number_or_an_address() {
         assert_eq!(at.map(|at| &printed[at.saturating_sub(80)..at]), None, "{private} is printed");
     }
 }
+
+#[test]
+fn c6_plain_callers_of_a_number_whose_lease_is_over_are_counted_as_well() {
+    let (mut w, number) = after_a_call(|_| {});
+    w.wait(Duration::from_secs(3601));
+    for n in 0..7 {
+        w.heard();
+        let call = w.call_back(number, false);
+        assert_eq!(w.wire()[0], if n < 6 { "ring 0 sip:ada@10.0.0.9" } else { "ring 0 sip:desk@10.0.0.5" }, "caller {n}");
+        w.input(Input::Abandoned { call });
+    }
+}
+
+#[test]
+fn c9_who_says_nothing_but_100_keeps_nobody_waiting_and_is_not_given_up() {
+    let (mut w, number) = after_a_call(|a| a.alternates = uris(&["sip:alt@x"]));
+    let call = w.call_back(number, false);
+    w.leg(call, 0, LegEvent::Unreachable);
+    w.leg(call, 1, LegEvent::Trying);
+    w.wire();
+    w.wait_ms(5999);
+    assert!(w.wire().is_empty());
+    w.wait_ms(1);
+    assert_eq!(w.wire(), ["ring 2 sip:alt@x"]);
+    w.refuse(call, 2, 404);
+    assert_eq!(w.wire(), ["ring 3 sip:desk@10.0.0.5"]);
+    w.refuse(call, 3, 486);
+    w.wait(Duration::from_secs(120));
+    assert!(!w.wire().iter().any(|e| e.starts_with("refuse")));
+    w.leg(call, 1, ANSWERED);
+    assert_eq!(w.wire(), ["connect 1"]);
+}
