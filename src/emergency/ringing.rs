@@ -18,6 +18,9 @@ use crate::words::{E164, Private, Time};
 /// A device without any response in this time counts as not there (RULES C4).
 const NOT_THERE: Duration = Duration::from_millis(1500);
 
+/// One that says nothing but 100 keeps nobody else waiting for longer than this, as on a trunk (RULES P7).
+const NOTHING_BUT_TRYING: Duration = Duration::from_secs(6);
+
 /// How long the PSAP hears 180 after all have refused, and how often the desk is tried meanwhile (RULES C9).
 const HOLD: Duration = Duration::from_secs(60);
 const DESK_EVERY: Duration = Duration::from_secs(10);
@@ -86,11 +89,20 @@ pub struct Ended {
 #[derive(Clone, Copy, Debug)]
 struct Leg {
     id: LegId,
-    /// Until then it may be silent; none once it has spoken.
+    /// Until then it may be silent; none once it rings.
     silent_until: Option<Time>,
-    /// Counts as not there; it may still answer.
-    away: bool,
+    /// It has said 100.
+    trying: bool,
+    /// It was silent for too long: others are rung beside it. It may still answer.
+    overdue: bool,
     desk: bool,
+}
+
+impl Leg {
+    /// Counts as not there.
+    const fn is_away(&self) -> bool {
+        self.overdue && !self.trying
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -185,9 +197,13 @@ impl Ringing {
             LegEvent::Unreachable | LegEvent::TimedOut => {
                 self.legs.remove(at);
             }
-            LegEvent::Trying => self.legs[at].silent_until = None,
+            LegEvent::Trying => {
+                let leg = &mut self.legs[at];
+                leg.silent_until = leg.silent_until.map(|_| now + NOTHING_BUT_TRYING);
+                leg.trying = true;
+            }
             LegEvent::Progress { .. } => {
-                self.legs[at] = Leg { silent_until: None, away: false, ..self.legs[at] };
+                self.legs[at] = Leg { silent_until: None, trying: true, overdue: false, ..self.legs[at] };
                 self.tell(out);
             }
             LegEvent::Answered => {}
@@ -198,13 +214,13 @@ impl Ringing {
     /// the desk ring beside when their time has come.
     fn advance(mut self, out: &mut Outputs, now: Time) -> CallbackCall {
         for leg in self.legs.iter_mut().filter(|l| l.silent_until.is_some_and(|until| until <= now)) {
-            (leg.silent_until, leg.away) = (None, true);
+            (leg.silent_until, leg.overdue) = (None, true);
         }
         if let Some((_, others)) = self.others.take_if(|(at, _)| *at <= now) {
             self.ring(others, false, out, now);
         }
         self.next_group(out, now);
-        if self.desk_at.is_some_and(|at| at <= now || self.nobody_there()) {
+        if self.desk_at.is_some_and(|at| at <= now || self.legs.iter().all(|l| l.overdue)) {
             self.ring_desk(out, now);
         }
         if self.nobody_there() {
@@ -215,7 +231,7 @@ impl Ringing {
 
     /// The next group, as soon as nobody before it is there; the desk may ring beside.
     fn next_group(&mut self, out: &mut Outputs, now: Time) {
-        while self.legs.iter().all(|l| l.away || l.desk)
+        while self.legs.iter().all(|l| l.overdue || l.desk)
             && let Some(group) = self.groups.pop_front().or_else(|| self.others.take().map(|(_, others)| others))
         {
             self.ring(group, false, out, now);
@@ -223,7 +239,7 @@ impl Ringing {
     }
 
     fn nobody_there(&self) -> bool {
-        self.legs.iter().all(|l| l.away)
+        self.legs.iter().all(Leg::is_away)
     }
 
     /// All have refused: the PSAP hears 180 and the desk is tried again, for a minute (RULES C9).
@@ -263,7 +279,7 @@ impl Ringing {
         for device in devices {
             let id = LegId(self.next_leg);
             self.next_leg = self.next_leg.wrapping_add(1);
-            self.legs.push(Leg { id, silent_until: Some(now + NOT_THERE), away: false, desk });
+            self.legs.push(Leg { id, silent_until: Some(now + NOT_THERE), trying: false, overdue: false, desk });
             let (call, called) = (self.called.call, Private::new(self.called.number));
             out.call(CallEffect::Ring { call, leg: id, device, called });
         }

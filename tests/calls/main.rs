@@ -4,5 +4,6 @@
 
 mod callbacks;
 mod emergencies;
+mod hostile;
 mod ordinary;
 mod world;

@@ -1,0 +1,42 @@
+//! What a hostile, broken or unlucky neighbour may try, and what must not come of it.
+
+use crate::world::*;
+use e911d::bridge::Census;
+use e911d::sip::Name;
+use std::time::Duration;
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// A connected emergency call: the caller's dialog, and the trunk's.
+fn connected(w: &mut World) -> (InDialog, InDialog) {
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    let out = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&out.msg, 200, "ta", "sip:psap@127.0.0.1:15070", SDP));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    let near = InDialog::of_response(&ok.msg);
+    w.receive(PBX, &near.request("ACK", 1, PBX, "", ""));
+    w.take();
+    (near, InDialog::of_invite(&out.msg, "ta"))
+}
+
+#[test]
+fn c9_a_pbx_that_says_nothing_but_100_does_not_keep_the_alternates_waiting() {
+    let config = CONFIG.replace("desk = \"sip:security@127.0.0.1:15095\"\n", "").replace(
+        "devices = [\"sip:bob@127.0.0.1:15091\", \"sip:bob-2@127.0.0.1:15092\"]",
+        "devices = [\"sip:bob@127.0.0.1:15091\"]\nalternates = [\"sip:boss@127.0.0.1:15093\"]",
+    );
+    let mut w = World::with(&config);
+    w.receive(PBX, &invite(PBX, "bob", "911", "c1"));
+    let out = w.expect(TRUNK_A, "INVITE");
+    let number = get(&out.msg, Name::From).trim_start_matches("<sip:").split('@').next().unwrap().to_owned();
+    w.receive(TRUNK_A, &response(&out.msg, 486, "t1", "", ""));
+    w.take();
+    w.receive(TRUNK_A, &invite(TRUNK_A, "psap7", &number, "cb1"));
+    let device = w.expect("127.0.0.1:15091", "INVITE");
+    w.unreachable(&device);
+    let pbx = w.expect(PBX, "INVITE");
+    w.receive(PBX, &response(&pbx.msg, 100, "", "", ""));
+    w.wait(Duration::from_secs(7));
+    w.expect("127.0.0.1:15093", "INVITE sip:boss@");
+}
+
