@@ -189,7 +189,24 @@ fn unknown(site: &Site, peer: Option<PeerId>, evidence: &CallerEvidence<'_>) -> 
     let name = peer.and_then(|p| site.peer(p)).map_or("", |p| &p.name);
     // A space stands in no name of the config and in no user of a URI: an agent's id can never be such a key.
     let key = format!("{name} {} {}", text(identity), text(evidence.contact));
-    Who::Unknown { key: Private::new(Arc::from(key)), user: Private::new(text(evidence.from)) }
+    Who::Unknown { key: Private::new(Arc::from(key)), user: Private::new(user_for_a_uri(evidence.from)) }
+}
+
+/// The user of a URI, fit for a URI of ours: what may not stand there as it is stands there escaped (RFC 3261 section 25.1).
+fn user_for_a_uri(uri: &[u8]) -> String {
+    let parsed = Uri::parse(uri);
+    let mut out = String::new();
+    for &byte in parsed.as_ref().map(user_part).unwrap_or_default() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(byte)),
+            _ if b"-_.!~*'()&=+$,?/%".contains(&byte) => out.push(char::from(byte)),
+            _ => {
+                let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0').to_ascii_uppercase();
+                out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+            }
+        }
+    }
+    out
 }
 
 /// The agent of this peer first, then one whose identity counts from everywhere.

@@ -20,6 +20,23 @@ fn connected(w: &mut World) -> (InDialog, InDialog) {
 }
 
 #[test]
+fn c4_a_caller_whose_name_is_no_name_of_a_uri_is_called_back_all_the_same() {
+    for (user, escaped) in
+        [("al\"ice", "al%22ice"), ("al%20ice", "al%20ice"), ("a\u{e9}", "a%C3%A9"), ("al;x=1", "al"), ("al[ice]", "al%5Bice%5D")]
+    {
+        let mut w = World::new();
+        w.receive(PBX, &invite(PBX, user, "911", "c1"));
+        let out = w.expect(TRUNK_A, "INVITE");
+        let number = get(&out.msg, Name::From).trim_start_matches("<sip:").split('@').next().unwrap().to_owned();
+        w.receive(TRUNK_A, &response(&out.msg, 486, "t1", "", ""));
+        w.take();
+        w.receive(TRUNK_A, &invite(TRUNK_A, "psap7", &number, "cb1"));
+        let ring = w.expect(PBX, "INVITE");
+        assert!(text(&ring.msg).starts_with(&format!("INVITE sip:{escaped}@127.0.0.1:15090 SIP/2.0")), "{}", text(&ring.msg));
+    }
+}
+
+#[test]
 fn c9_a_pbx_that_says_nothing_but_100_does_not_keep_the_alternates_waiting() {
     let config = CONFIG.replace("desk = \"sip:security@127.0.0.1:15095\"\n", "").replace(
         "devices = [\"sip:bob@127.0.0.1:15091\", \"sip:bob-2@127.0.0.1:15092\"]",
