@@ -8,6 +8,7 @@ use super::{ClientKey, ServerKey};
 use crate::words::uri::Uri;
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::net::IpAddr;
 
 /// One side of a dialog, early or confirmed.
 #[derive(Clone)]
@@ -119,7 +120,7 @@ impl<O> Dialog<O> {
     pub fn next_hop(&self, locals: &Locals) -> Flow {
         let route = self.routes.first().and_then(|r| NameAddr::parse(r)).map(|n| n.uri);
         let Some(uri) = Uri::parse(route.unwrap_or(&self.target)) else { return self.flow };
-        let Some(remote) = uri.socket_addr() else { return self.flow };
+        let Some(remote) = uri.socket_addr().filter(|at| is_somebodys(at.ip())) else { return self.flow };
         let transport = match uri.param("transport") {
             Some(t) if t.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
             Some(t) if t.eq_ignore_ascii_case(b"udp") => Transport::Udp,
@@ -131,6 +132,12 @@ impl<O> Dialog<O> {
         }
         locals.towards(transport, remote).unwrap_or(self.flow)
     }
+}
+
+/// Whether one host can have this address.
+fn is_somebodys(ip: IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
 /// The Contact URI of a message as a Request-URI, in bytes of its own; `None` also where it could be none.

@@ -20,6 +20,21 @@ fn connected(w: &mut World) -> (InDialog, InDialog) {
 }
 
 #[test]
+fn a_contact_without_an_address_does_not_lead_a_bye_astray() {
+    for nowhere in ["0.0.0.0", "0.0.0.0:5060", "255.255.255.255", "224.0.0.1"] {
+        let mut w = World::new();
+        w.receive(PBX, &invite(PBX, "alice", "911", "c1").replace("alice@127.0.0.1:15090", &format!("alice@{nowhere}")));
+        let out = w.expect(TRUNK_A, "INVITE");
+        w.receive(TRUNK_A, &response(&out.msg, 200, "ta", &format!("sip:psap@{nowhere}"), SDP));
+        w.expect(TRUNK_A, "ACK");
+        let ok = w.expect(PBX, "SIP/2.0 200");
+        w.receive(PBX, &InDialog::of_response(&ok.msg).request("ACK", 1, PBX, "", ""));
+        w.receive(TRUNK_A, &InDialog::of_invite(&out.msg, "ta").request("BYE", 1, TRUNK_A, "", ""));
+        w.expect(PBX, "BYE");
+    }
+}
+
+#[test]
 fn c4_a_caller_whose_name_is_no_name_of_a_uri_is_called_back_all_the_same() {
     for (user, escaped) in
         [("al\"ice", "al%22ice"), ("al%20ice", "al%20ice"), ("a\u{e9}", "a%C3%A9"), ("al;x=1", "al"), ("al[ice]", "al%5Bice%5D")]
