@@ -3,7 +3,7 @@
 //! Relayed messages are copy-edited from their own bytes: a header field that goes along goes byte for byte. Which
 //! ones do is decided by who gets them, see [`Dress`].
 
-use crate::sip::header::NameAddr;
+use crate::sip::header::{NameAddr, split_params, values};
 use crate::sip::scan::Header;
 use crate::sip::write::Writer;
 use crate::sip::{Flow, Locals, Message, Name, sdp};
@@ -40,6 +40,27 @@ impl Dress {
             Self::Masked if !body.is_empty() => sdp::edit_sdp_in(msg.get(Name::ContentType).unwrap_or_default(), body),
             _ => msg.bytes().slice_ref(body),
         }
+    }
+
+    /// The Reason of a message as this side gets it. Its text is for people and may name some: a trunk gets the causes.
+    pub(super) fn reason(self, msg: &Message) -> Bytes {
+        let value = msg.get(Name::Reason).unwrap_or_default();
+        if self == Self::Open {
+            return Bytes::copy_from_slice(value);
+        }
+        let mut out = Vec::with_capacity(value.len());
+        for reason in values(value) {
+            if !out.is_empty() {
+                out.extend_from_slice(b", ");
+            }
+            let mut params = split_params(reason).map(<[u8]>::trim_ascii);
+            out.extend_from_slice(params.next().unwrap_or_default());
+            for cause in params.filter(|p| p.get(..6).is_some_and(|p| p.eq_ignore_ascii_case(b"cause="))) {
+                out.push(b';');
+                out.extend_from_slice(cause);
+            }
+        }
+        out.into()
     }
 
     fn lets_pass(self, h: &Header) -> bool {
@@ -91,7 +112,6 @@ fn is_for_the_trunk(name: Name) -> bool {
             | Name::SessionExpires
             | Name::MinSe
             | Name::RSeq
-            | Name::Reason
     )
 }
 
@@ -110,7 +130,7 @@ pub(super) fn without_tag(value: &[u8]) -> Bytes {
     if out.last() == Some(&b';') {
         out.pop();
     }
-    for param in crate::sip::header::split_params(parsed.params) {
+    for param in split_params(parsed.params) {
         let name = param.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
         if !name.eq_ignore_ascii_case(b"tag") && !name.is_empty() {
             out.push(b';');

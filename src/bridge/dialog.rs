@@ -6,7 +6,6 @@ use crate::emergency::facts::{Input, LegEvent, LegId, Party};
 use crate::sip::dialog::{Peer, contact_uri};
 use crate::sip::{ClientKey, DialogKey, Message, Method, Name, ServerKey, sdp};
 use crate::words::Time;
-use bytes::Bytes;
 
 impl Shard {
     /// A request inside a dialog of a call, from its `side`.
@@ -70,7 +69,7 @@ impl Shard {
             let bytes = w.finish_body(&dress.body(msg));
             self.endpoint.respond(server, status, Some(asker), bytes, now);
         }
-        if status == 481 {
+        if status == 481 && ends_the_dialog(msg) {
             self.end_by(key, leg, side, now);
         }
     }
@@ -149,7 +148,7 @@ impl Shard {
             }
             return;
         }
-        let reason = Bytes::copy_from_slice(msg.get(Name::Reason).unwrap_or_default());
+        let reason = call.dress(leg, side.other()).reason(msg);
         if let Some(other) = call.dialog(leg, side.other()) {
             let owner = Owner::Leg { call: key, leg, side: side.other() };
             self.endpoint.hang_up(other, &reason, owner, now);
@@ -282,4 +281,10 @@ impl Shard {
             Owner::Own(errand) => self.on_errand_failed(errand, now),
         }
     }
+}
+
+/// Whether a 481 says that the dialog is gone. For a PRACK it says that the provisional is (RFC 3262 section 3), for a
+/// NOTIFY that the subscription is (RFC 6665 section 4.1.3).
+fn ends_the_dialog(msg: &Message) -> bool {
+    !msg.cseq().is_some_and(|(_, method)| matches!(method, b"PRACK" | b"NOTIFY"))
 }

@@ -20,6 +20,28 @@ fn connected(w: &mut World) -> (InDialog, InDialog) {
 }
 
 #[test]
+fn p11_a_481_to_a_prack_or_a_notify_is_about_these_and_does_not_end_the_call() {
+    for (method, more) in [("PRACK", "RAck: 1 1 INVITE\r\n"), ("NOTIFY", "Event: refer\r\n")] {
+        let mut w = World::new();
+        let (near, _) = connected(&mut w);
+        w.receive(PBX, &near.request(method, 2, PBX, more, ""));
+        let passed = w.expect(TRUNK_A, method);
+        w.receive(TRUNK_A, &response(&passed.msg, 481, "", "", ""));
+        w.expect(PBX, "SIP/2.0 481");
+        w.expect_nothing();
+    }
+}
+
+#[test]
+fn l8_the_reason_of_the_callers_bye_reaches_the_trunk_without_its_text() {
+    let mut w = World::new();
+    let (near, _) = connected(&mut w);
+    w.receive(PBX, &near.request("BYE", 2, PBX, "Reason: Q.850;cause=16;text=\"alice hung up\"\r\n", ""));
+    let bye = w.expect(TRUNK_A, "BYE");
+    assert_eq!(get(&bye.msg, Name::Reason), "Q.850;cause=16");
+}
+
+#[test]
 fn a_contact_without_an_address_does_not_lead_a_bye_astray() {
     for nowhere in ["0.0.0.0", "0.0.0.0:5060", "255.255.255.255", "224.0.0.1"] {
         let mut w = World::new();
