@@ -175,15 +175,14 @@ impl Shard {
         while let Some(event) = self.endpoint.expire(now) {
             self.on_event(event, now);
         }
-        let mut due = std::mem::take(&mut self.due);
-        self.wakes.expire(now, &mut due);
-        for (_, wake) in due.drain(..) {
+        self.wakes.expire(now, &mut self.due);
+        // One by one: should one of them panic, the others are not lost with it.
+        while let Some((_, wake)) = self.due.pop() {
             match wake {
                 Wake::Silence(call, leg) => self.ordinary_silence(call, leg, now),
                 Wake::Errand(errand) => self.run_errand(errand, now),
             }
         }
-        self.due = due;
         if self.story_deadline.is_some_and(|t| t <= now) {
             self.tell_story(Some(Input::Tick), now);
         }
@@ -348,7 +347,9 @@ impl Shard {
 
     /// A stranger gets an answer that keeps no state and nothing else (RULES R8: never relayed).
     fn turn_stranger_away(&mut self, flow: Flow, msg: &Message) -> bool {
-        let outside = msg.is_request() && msg.to_tag().is_none() && !matches!(msg.method(), Method::Ack | Method::Cancel);
+        // A broken INVITE with a tag may be taken for a call of its own (RULES R4): not a stranger's.
+        let no_dialog = msg.to_tag().is_none() || (msg.method() == Method::Invite && !msg.faults().is_clean());
+        let outside = msg.is_request() && no_dialog && !matches!(msg.method(), Method::Ack | Method::Cancel);
         if !outside || self.setup.links.sources.origin(flow.transport, flow.remote) != Origin::Stranger {
             return false;
         }

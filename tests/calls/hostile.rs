@@ -20,6 +20,21 @@ fn connected(w: &mut World) -> (InDialog, InDialog) {
 }
 
 #[test]
+fn r8_a_strangers_broken_invite_with_a_tag_is_answered_once_and_leaves_nothing_behind() {
+    let mut w = World::new();
+    for uri in ["911", "+14551234567"] {
+        let broken = invite(STRANGER, "mallory", uri, "c1")
+            .replace(&format!("To: <sip:{uri}@pbx.example.net>"), &format!("To: <sip:{uri}@pbx.example.net>;tag=x"))
+            .replace("CSeq: 1 INVITE", "CSeq: one INVITE");
+        w.receive(STRANGER, &broken);
+        assert_eq!(w.shard.census(), Census::default());
+        assert_eq!(w.take().len(), 1);
+        w.wait(Duration::from_secs(40));
+        w.expect_nothing();
+    }
+}
+
+#[test]
 fn p11_a_481_to_a_prack_or_a_notify_is_about_these_and_does_not_end_the_call() {
     for (method, more) in [("PRACK", "RAck: 1 1 INVITE\r\n"), ("NOTIFY", "Event: refer\r\n")] {
         let mut w = World::new();
