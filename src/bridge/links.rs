@@ -1,6 +1,6 @@
 //! Neighbours as the wire sees them: where they are, and which packets come from them.
 
-use super::shard::Setup;
+use super::shard::{Setup, Shard};
 use crate::emergency::facts::{Called, Origin, PeerId, TrunkId};
 use crate::emergency::lane::Lane;
 use crate::sip::header::{NameAddr, values};
@@ -149,7 +149,8 @@ impl<'a> CalledUris<'a> {
 
 /// Tells which shard a message belongs to: emergencies, callbacks and all that follows from them go to shard 0.
 ///
-/// The answer is the same for an INVITE, its copies and its CANCEL.
+/// The answer is the same for an INVITE and its copies; a CANCEL and the ACK of an error follow their INVITE, of which they
+/// repeat too little to be sorted by themselves.
 pub struct Classifier {
     ids: Ids,
     secret: u64,
@@ -169,8 +170,8 @@ impl Classifier {
         }
     }
 
-    /// The shard of this message.
-    pub fn shard(&self, flow: Flow, msg: &Message) -> u8 {
+    /// The shard of this message. `first` is shard 0.
+    pub fn shard(&self, flow: Flow, msg: &Message, first: &Shard) -> u8 {
         if !msg.is_request() {
             let branch = msg.top_via().and_then(|v| v.branch()).and_then(|b| b.strip_prefix(crate::sip::ids::COOKIE));
             return self.bounded(branch.and_then(|b| self.ids.shard_of(Kind::Branch, b)).unwrap_or(0));
@@ -178,9 +179,16 @@ impl Classifier {
         if let Some(shard) = msg.to_tag().and_then(|t| self.ids.shard_of(Kind::Tag, t)) {
             return self.bounded(shard);
         }
-        let about_a_call = matches!(msg.method(), Method::Invite | Method::Cancel | Method::Ack);
-        let origin = self.sources.origin(flow.transport, flow.remote);
-        if self.shards == 1 || !about_a_call || self.lane.concerns(origin, &CalledUris::of(msg).called()) {
+        let first_ones = match msg.method() {
+            _ if self.shards == 1 => true,
+            Method::Invite => {
+                let origin = self.sources.origin(flow.transport, flow.remote);
+                self.lane.concerns(origin, &CalledUris::of(msg).called())
+            }
+            Method::Cancel | Method::Ack => first.has_invite_of(msg),
+            _ => true,
+        };
+        if first_ones {
             return 0;
         }
         let mut h = DefaultHasher::new();

@@ -143,6 +143,11 @@ impl Shard {
         self.story.as_ref().map(|story| Classifier::new(&self.setup, story.lane()))
     }
 
+    /// Whether this CANCEL or ACK is for an INVITE that came here.
+    pub fn has_invite_of(&self, msg: &Message) -> bool {
+        self.endpoint.has_invite_of(msg)
+    }
+
     /// The story, for views of leases and calls.
     pub const fn story(&self) -> Option<&Gateway> {
         self.story.as_ref()

@@ -277,7 +277,7 @@ impl Front {
     /// The way of every message: scanned once, sorted, handled here or handed over.
     fn message(&mut self, flow: Flow, scanned: Result<Message, Unreadable>) {
         let Ok(msg) = scanned else { return Counters::add(&self.counters.unreadable) };
-        let shard = self.classifier.shard(flow, &msg);
+        let shard = self.classifier.shard(flow, &msg, self.worker.shard());
         if shard == 0 {
             return self.worker.receive(flow, msg, &mut self.near, clock::now());
         }

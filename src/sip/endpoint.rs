@@ -172,6 +172,11 @@ impl<O: Copy> Endpoint<O> {
         self.clients.remove(tx);
     }
 
+    /// Whether this CANCEL or ACK is for an INVITE to us whose transaction is still here.
+    pub fn has_invite_of(&self, msg: &Message) -> bool {
+        self.find_server(transaction_hash(self.secret, msg, b"INVITE"), msg).is_some()
+    }
+
     /// A dialog.
     pub fn dialog(&self, key: DialogKey) -> Option<&Dialog<O>> {
         self.dialogs.get(key)
@@ -266,7 +271,9 @@ impl<O: Copy> Endpoint<O> {
     /// RFC 3261 section 9.2. The answer to the CANCEL is the same however often it comes, so it needs no transaction.
     fn receive_cancel(&mut self, flow: Flow, msg: Message, _now: Time) -> Option<Event<O>> {
         let hash = transaction_hash(self.secret, &msg, b"INVITE");
-        let Some(tx) = self.find_server(hash, &msg) else {
+        // Hop by hop: it comes from where the INVITE came from (RFC 3261 section 22.1), or it is somebody else's.
+        let from_there = |tx: &ServerKey| self.servers.get(*tx).is_some_and(|s| s.flow.remote.ip() == flow.remote.ip());
+        let Some(tx) = self.find_server(hash, &msg).filter(from_there) else {
             self.reply_stateless(flow, &msg, 481, &[]);
             return None;
         };

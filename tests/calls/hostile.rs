@@ -1,8 +1,11 @@
 //! What a hostile, broken or unlucky neighbour may try, and what must not come of it.
 
 use crate::world::*;
-use e911d::bridge::Census;
-use e911d::sip::Name;
+use e911d::bridge::{Census, Shard};
+use e911d::daemon::{assemble, config};
+use e911d::sip::{Flow, Message, Name, Transport};
+use e911d::words::Time;
+use std::path::Path;
 use std::time::Duration;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -45,6 +48,20 @@ fn p11_a_481_to_a_prack_or_a_notify_is_about_these_and_does_not_end_the_call() {
         w.expect(PBX, "SIP/2.0 481");
         w.expect_nothing();
     }
+}
+
+#[test]
+fn a3_a_cancel_from_elsewhere_cancels_nothing() {
+    let mut w = World::new();
+    let call = invite(PBX, "alice", "911", "c1");
+    w.receive(PBX, &call);
+    w.expect(TRUNK_A, "INVITE");
+    let cancel = call.replace("INVITE", "CANCEL").split("Content-Type").next().unwrap().to_owned() + "Content-Length: 0\r\n\r\n";
+    w.receive(STRANGER, &cancel);
+    w.expect("127.0.0.9:15090", "SIP/2.0 481");
+    w.expect_nothing();
+    w.receive(PBX, &cancel);
+    w.expect(PBX, "SIP/2.0 487");
 }
 
 #[test]
@@ -109,3 +126,23 @@ fn c9_a_pbx_that_says_nothing_but_100_does_not_keep_the_alternates_waiting() {
     w.expect("127.0.0.1:15093", "INVITE sip:boss@");
 }
 
+#[test]
+fn l10_a_cancel_and_an_ack_follow_an_invite_that_only_its_own_fields_told_for_a_callback() {
+    let config = config::read(CONFIG, Path::new("world.toml"), std::iter::empty()).expect("a good config");
+    let bound = ["127.0.0.1:15060".parse().expect("an address")];
+    let setup = assemble::assemble(&config, &bound, 7, 4, None).expect("a usable config").setup;
+    let now = Time::from_micros(1_000_000_000);
+    let mut first = Shard::new(0, &setup, now).expect("a shard");
+    let classifier = first.classifier().expect("shard 0 has the story");
+    let flow = Flow { transport: Transport::Udp, listener: 0, remote: TRUNK_A.parse().expect("an address"), connection: 0 };
+    let scan = |text: &str| Message::scan(text.to_owned().into()).expect("a message");
+    let plain = invite(TRUNK_A, "psap7", "+14255550199", "cb1");
+    let call = plain.replace("User-Agent", "P-Called-Party-ID: <sip:+12000000100@gw.example.net>\r\nUser-Agent");
+    assert_eq!(classifier.shard(flow, &scan(&call), &first), 0);
+    first.receive(flow, scan(&call), now);
+    for method in ["CANCEL", "ACK"] {
+        assert_eq!(classifier.shard(flow, &scan(&plain.replace("INVITE", method)), &first), 0, "{method}");
+        let another = plain.replace("INVITE", method).replace("cb1", "cb2");
+        assert_ne!(classifier.shard(flow, &scan(&another), &first), 0, "{method}");
+    }
+}
