@@ -106,6 +106,100 @@ fn c4_a_caller_whose_name_is_no_name_of_a_uri_is_called_back_all_the_same() {
 }
 
 #[test]
+fn responses_with_odd_status_codes_end_a_leg_and_nothing_else() {
+    for status in ["000", "099", "700", "999"] {
+        let mut w = World::new();
+        w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+        let out = w.expect(TRUNK_A, "INVITE");
+        let odd = response(&out.msg, 503, "t", "", "").replacen("503", status, 1);
+        if let Ok(msg) = Message::scan(odd.clone().into()) {
+            assert!((100..700).contains(&msg.status()), "{status} was read as {}", msg.status());
+        }
+    }
+}
+
+#[test]
+fn a_2xx_without_contact_and_with_another_tag_than_the_180_connects() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    let out = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&out.msg, 180, "t1", "sip:one@127.0.0.1:15070", ""));
+    w.expect(PBX, "SIP/2.0 180");
+    w.receive(TRUNK_A, &response(&out.msg, 200, "t2", "", SDP));
+    let ack = w.expect(TRUNK_A, "ACK");
+    assert!(get(&ack.msg, Name::To).ends_with(";tag=t2"));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    let near = InDialog::of_response(&ok.msg);
+    w.receive(PBX, &near.request("ACK", 1, PBX, "", ""));
+    w.receive(PBX, &near.request("BYE", 2, PBX, "", ""));
+    let bye = w.expect(TRUNK_A, "BYE");
+    assert!(get(&bye.msg, Name::To).ends_with(";tag=t2"));
+}
+
+#[test]
+fn p6_a_late_offer_fails_over_and_its_answer_travels_in_the_ack() {
+    let mut w = World::new();
+    let call = invite(PBX, "alice", "911", "c1").split("Content-Type").next().unwrap().to_owned() + "Content-Length: 0\r\n\r\n";
+    w.receive(PBX, &call);
+    let a = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&a.msg, 503, "ta", "", ""));
+    w.expect(TRUNK_A, "ACK");
+    let b = w.expect(TRUNK_B, "INVITE");
+    w.receive(TRUNK_B, &response(&b.msg, 200, "tb", "sip:psap@127.0.0.1:15071", SDP));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    w.expect_nothing();
+    let near = InDialog::of_response(&ok.msg);
+    w.receive(PBX, &near.request("ACK", 1, PBX, "Content-Type: application/sdp\r\n", SDP));
+    let ack = w.expect(TRUNK_B, "ACK sip:psap@127.0.0.1:15071");
+    assert!(!ack.msg.body().is_empty());
+    w.wait(MS(40_000));
+    w.expect_nothing();
+}
+
+#[test]
+fn a_given_up_leg_of_the_first_round_that_answers_in_the_second_is_hung_up() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    let a = w.expect(TRUNK_A, "INVITE");
+    w.wait(MS(1510));
+    let b = w.expect(TRUNK_B, "INVITE");
+    w.receive(TRUNK_B, &response(&b.msg, 180, "tb", "sip:psap@127.0.0.1:15071", ""));
+    w.receive(TRUNK_B, &response(&b.msg, 503, "tb", "", ""));
+    w.wait(MS(10));
+    let again = w.sent.iter().filter(|s| s.to == TRUNK_A.parse().unwrap() && text(&s.msg).starts_with("INVITE")).count();
+    assert!(again >= 1, "A counts as not tried");
+    w.take();
+    w.receive(TRUNK_A, &response(&a.msg, 200, "ta", "sip:psap@127.0.0.1:15070", SDP));
+    w.expect(TRUNK_A, "ACK");
+    w.expect(TRUNK_A, "BYE");
+    w.receive(
+        PBX,
+        &(invite(PBX, "alice", "911", "c1").replace("INVITE", "CANCEL").split("Content-Type").next().unwrap().to_owned()
+            + "Content-Length: 0\r\n\r\n"),
+    );
+    w.expect(PBX, "SIP/2.0 487");
+    w.take();
+    w.wait(Duration::from_secs(200));
+    assert_eq!(w.shard.census(), Census::default());
+}
+
+#[test]
+fn a_bye_before_the_ack_and_an_early_bye_end_everything() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    let out = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&out.msg, 200, "ta", "sip:psap@127.0.0.1:15070", SDP));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    w.take();
+    w.receive(PBX, &InDialog::of_response(&ok.msg).request("BYE", 2, PBX, "", ""));
+    w.expect(PBX, "SIP/2.0 200");
+    let bye = w.expect(TRUNK_A, "BYE");
+    w.receive(TRUNK_A, &response(&bye.msg, 200, "", "", ""));
+    w.wait(Duration::from_secs(70));
+    assert_eq!(w.shard.census(), Census::default());
+}
+
+#[test]
 fn c9_a_pbx_that_says_nothing_but_100_does_not_keep_the_alternates_waiting() {
     let config = CONFIG.replace("desk = \"sip:security@127.0.0.1:15095\"\n", "").replace(
         "devices = [\"sip:bob@127.0.0.1:15091\", \"sip:bob-2@127.0.0.1:15092\"]",
