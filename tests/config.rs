@@ -199,6 +199,7 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
             "overlaps",
         ),
         ("number = \"+14255551234\"", "number = \"+14255550155\"", "agent[0].number", "callback_pool[0]"),
+        ("peer = \"pbx\"", "peer = \"pbx\"\nidentity = [\"+14255550155\"]", "agent[0].identity[0]", "callback_pool[0]"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nfallback_number = \"+14255550200\"", "trunk[0].fallback_number", "shared"),
         // What a later version brings.
         ("transport = \"udp\"", "transport = \"tls\"", "listen[0].transport", "not in this version"),

@@ -147,6 +147,10 @@ fn numbers_stand_once(config: &Config, notes: &Notebook) {
     };
     for (i, agent) in config.agents.iter().enumerate() {
         lone(format!("agent[{i}].number"), agent.number, "an agent's own number is never leased");
+        for (j, identity) in agent.identity.iter().enumerate() {
+            let what = "an agent's own number is never leased, and a 911 call from it would be taken for ours coming back";
+            lone(format!("agent[{i}].identity[{j}]"), E164::parse(identity.reveal()), what);
+        }
     }
     for (i, trunk) in config.trunks.iter().enumerate() {
         lone(format!("trunk[{i}].fallback_number"), trunk.fallback_number, "the fallback number is shared, a pool's is not");
