@@ -358,6 +358,10 @@ impl Shard {
         if !outside || self.setup.links.sources.origin(flow.transport, flow.remote) != Origin::Stranger {
             return false;
         }
+        // A neighbour before the last reload: what it sends again is no stranger's (RULES R3).
+        if self.endpoint.is_copy(msg) {
+            return false;
+        }
         let status = if msg.faults().is_clean() { 403 } else { msg.faults().status() };
         self.endpoint.reply_stateless(flow, msg, status, &[]);
         true

@@ -177,6 +177,11 @@ impl<O: Copy> Endpoint<O> {
         self.find_server(transaction_hash(self.secret, msg, b"INVITE"), msg).is_some()
     }
 
+    /// Whether this request is a copy of one whose transaction is still here.
+    pub fn is_copy(&self, msg: &Message) -> bool {
+        self.find_server(transaction_hash(self.secret, msg, msg.method_bytes()), msg).is_some()
+    }
+
     /// A dialog.
     pub fn dialog(&self, key: DialogKey) -> Option<&Dialog<O>> {
         self.dialogs.get(key)

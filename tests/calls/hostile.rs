@@ -240,3 +240,129 @@ fn l10_a_cancel_and_an_ack_follow_an_invite_that_only_its_own_fields_told_for_a_
         assert_ne!(classifier.shard(flow, &scan(&another), &first), 0, "{method}");
     }
 }
+
+/// A world after a reload with another configuration.
+fn reload(w: &mut World, text: &str) {
+    let read = |text: &str| config::read(text, Path::new("world.toml"), std::iter::empty()).expect("a good config");
+    let bound = ["127.0.0.1:15060".parse().expect("an address")];
+    let before = assemble::assemble(&read(CONFIG), &bound, 7, 1, None).expect("a usable config");
+    let setup = assemble::assemble(&read(text), &bound, 7, 1, Some(&before)).expect("a usable config").setup;
+    w.shard.reload(&setup, w.now).expect("every number once");
+}
+
+#[test]
+fn b2_a_reload_that_takes_a_calls_neighbours_away_leaves_the_call_and_its_callback() {
+    let mut w = World::new();
+    let (near, far) = connected(&mut w);
+    let gone = CONFIG
+        .replace("name = \"pbx\"", "name = \"other\"")
+        .replace("15090", "15099")
+        .replace("name = \"a\"", "name = \"c\"")
+        .replace("15070", "15079")
+        .replace("\"a\"", "\"c\"")
+        .replace("\"pbx\"", "\"other\"")
+        .replace("+12000000100-+12000000103", "+12000000300-+12000000303");
+    reload(&mut w, &gone);
+    w.receive(PBX, &near.request("INFO", 2, PBX, "", ""));
+    let info = w.expect(TRUNK_A, "INFO");
+    w.receive(TRUNK_A, &response(&info.msg, 200, "", "", ""));
+    w.expect(PBX, "SIP/2.0 200");
+    w.receive(TRUNK_A, &far.request("BYE", 1, TRUNK_A, "", ""));
+    w.expect(TRUNK_A, "SIP/2.0 200");
+    w.expect(PBX, "BYE");
+    w.take();
+    w.receive(TRUNK_A, &invite(TRUNK_A, "psap7", "+12000000100", "cb1"));
+    w.expect(PBX, "INVITE sip:alice@127.0.0.1:15090");
+}
+
+#[test]
+fn r3_a_copy_of_an_invite_is_one_even_where_its_neighbour_has_moved() {
+    let mut w = World::new();
+    let call = invite(PBX, "alice", "911", "c1");
+    w.receive(PBX, &call);
+    let out = w.expect(TRUNK_A, "INVITE");
+    reload(&mut w, &CONFIG.replace("15090", "15099"));
+    w.receive(PBX, &call);
+    w.expect_nothing();
+    w.receive(TRUNK_A, &response(&out.msg, 200, "ta", "sip:psap@127.0.0.1:15070", SDP));
+    w.expect(PBX, "SIP/2.0 200");
+}
+
+#[test]
+fn a_callback_without_an_offer_takes_the_first_devices_and_leaves_the_other_nothing() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "bob", "911", "c1"));
+    let out = w.expect(TRUNK_A, "INVITE");
+    let number = get(&out.msg, Name::From).trim_start_matches("<sip:").split('@').next().unwrap().to_owned();
+    w.receive(TRUNK_A, &response(&out.msg, 200, "ta", "sip:psap@127.0.0.1:15070", SDP));
+    w.take();
+    w.receive(TRUNK_A, &InDialog::of_invite(&out.msg, "ta").request("BYE", 1, TRUNK_A, "", ""));
+    w.take();
+    let call =
+        invite(TRUNK_A, "psap7", &number, "cb1").split("Content-Type").next().unwrap().to_owned() + "Content-Length: 0\r\n\r\n";
+    w.receive(TRUNK_A, &call);
+    let (one, two) = (w.expect("127.0.0.1:15091", "INVITE"), w.expect("127.0.0.1:15092", "INVITE"));
+    w.receive("127.0.0.1:15091", &response(&one.msg, 200, "d1", "sip:bob@127.0.0.1:15091", SDP));
+    w.receive("127.0.0.1:15092", &response(&two.msg, 200, "d2", "sip:bob@127.0.0.1:15092", SDP));
+    w.expect("127.0.0.1:15092", "ACK");
+    let bye = w.expect("127.0.0.1:15092", "BYE");
+    w.receive("127.0.0.1:15092", &response(&bye.msg, 200, "", "", ""));
+    let ok = w.expect(TRUNK_A, "SIP/2.0 200");
+    w.expect_nothing();
+    let psap = InDialog::of_response(&ok.msg);
+    w.receive(TRUNK_A, &psap.request("ACK", 1, TRUNK_A, "Content-Type: application/sdp\r\n", SDP));
+    assert!(!w.expect("127.0.0.1:15091", "ACK").msg.body().is_empty());
+    w.receive(TRUNK_A, &psap.request("BYE", 2, TRUNK_A, "", ""));
+    let bye = w.expect("127.0.0.1:15091", "BYE");
+    w.receive("127.0.0.1:15091", &response(&bye.msg, 200, "", "", ""));
+    w.take();
+    w.wait(Duration::from_secs(70));
+    assert_eq!((w.shard.census().emergencies, w.shard.census().dialogs), (0, 0));
+}
+
+#[test]
+fn b7_a_stranger_and_a_neighbour_who_flood_with_everything_leave_nothing_behind() {
+    let mut w = World::new();
+    let (near, _) = connected(&mut w);
+    let methods = [
+        "BYE",
+        "CANCEL",
+        "ACK",
+        "PRACK",
+        "UPDATE",
+        "INFO",
+        "NOTIFY",
+        "REFER",
+        "MESSAGE",
+        "OPTIONS",
+        "REGISTER",
+        "SUBSCRIBE",
+        "PUBLISH",
+        "FOO",
+    ];
+    for method in methods {
+        // A stranger who knows all but the tag of ours, and one who guesses it.
+        for to in ["<sip:911@pbx.example.net>;tag=e900000000000000010000000000", "<sip:911@pbx.example.net>"] {
+            let forged = InDialog {
+                to: to.to_owned(),
+                ..InDialog::of_response(
+                    &Message::scan(bytes::Bytes::from(format!(
+                        "SIP/2.0 200 OK\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\nContact: <{}>\r\n\r\n",
+                        near.from, near.call_id, near.target
+                    )))
+                    .expect("a message"),
+                )
+            };
+            for from in [STRANGER, TRUNK_B] {
+                w.receive(from, &forged.request(method, 7, from, "", ""));
+                let answers = w.take();
+                assert!(answers.iter().all(|s| text(&s.msg).starts_with("SIP/2.0")), "{method} from {from}");
+                assert!(answers.len() == usize::from(method != "ACK"), "{method} from {from}: {}", answers.len());
+            }
+        }
+    }
+    w.wait(Duration::from_secs(70));
+    w.take();
+    assert_eq!(w.shard.census().emergencies, 1);
+    assert_eq!(w.shard.census().transactions, 0);
+}
