@@ -358,7 +358,11 @@ impl Placing {
         }
         self.clock.run(world.now);
         if self.clock.is_over(world.now) {
-            return self.failed(503, world);
+            if self.second_round || self.next_try().is_none() {
+                return self.failed(503, world);
+            }
+            // The time went by while the machine slept, or over many slow trunks: no call ends before each was asked.
+            self.clock = Clock::Runs { until: world.now + world.site.placing.trying };
         }
         while self.wants_another(world.site, world.now) {
             match self.next_try() {

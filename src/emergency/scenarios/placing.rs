@@ -409,3 +409,18 @@ fn p7_a_trunk_that_says_nothing_gets_no_second_invite_beside_the_first_but_one_t
     w.wait_ms(6000);
     assert_eq!(w.wire(), ["place 0 a 911", "place 1 b 911", "place 2 a +12065559000"]);
 }
+
+#[test]
+fn p6_no_call_ends_before_every_trunk_was_asked_even_where_the_machine_slept() {
+    let mut w = World::new(site());
+    let call = w.dial("ada", "sip:911@gw");
+    w.now += Duration::from_secs(31);
+    w.input(Input::Tick);
+    assert_eq!(w.wire(), ["place 0 a 911", "place 1 b 911"]);
+    w.refuse(call, 1, 503);
+    w.wait_ms(1000);
+    assert_eq!(w.wire(), ["place 2 b 911"]);
+    w.refuse(call, 2, 503);
+    w.wait(Duration::from_secs(30));
+    assert_eq!(w.wire().last().map(String::as_str), Some("refuse 503"));
+}
