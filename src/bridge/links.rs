@@ -7,7 +7,9 @@ use crate::sip::header::{NameAddr, values};
 use crate::sip::ids::{Ids, Kind};
 use crate::sip::{Flow, Message, Method, Name, Transport};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -34,8 +36,26 @@ impl Link {
 
     pub(super) fn uri_at(host: &str, flow: Flow, user: &str) -> String {
         let at = if user.is_empty() { "" } else { "@" };
-        format!("sip:{user}{at}{host}{}", flow.transport.uri_param())
+        format!("sip:{}{at}{host}{}", escaped(user), flow.transport.uri_param())
     }
+}
+
+/// A user as it may stand in a URI: what may not is escaped, what was escaped stays so (RFC 3261 section 25.1).
+fn escaped(user: &str) -> Cow<'_, str> {
+    let fit = |b: u8| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&b);
+    if user.bytes().all(fit) {
+        return Cow::Borrowed(user);
+    }
+    let mut out = String::with_capacity(user.len() + 8);
+    for b in user.bytes() {
+        match fit(b) {
+            true => out.push(char::from(b)),
+            false => {
+                let _ = write!(out, "%{b:02X}");
+            }
+        }
+    }
+    out.into()
 }
 
 /// All neighbours.
@@ -205,6 +225,15 @@ impl Classifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_escaped_where_a_uri_wants_it() {
+        for (user, want) in
+            [("bob", "bob"), ("+1(425)", "+1(425)"), ("a%20b", "a%20b"), ("a <b@c>:d", "a%20%3Cb%40c%3E%3Ad"), ("é", "%C3%A9")]
+        {
+            assert_eq!(escaped(user), want, "{user}");
+        }
+    }
 
     #[test]
     fn the_most_specific_source_wins_and_ports_count_on_udp_only() {

@@ -77,19 +77,21 @@ impl<'a> Uri<'a> {
     /// `sips:` a host by RFC 3261 section 25.1 (underscores let through) and a port that is one.
     /// Bytes above 127 are ordinary input.
     pub fn is_well_formed(&self) -> bool {
-        let clean = |part: &[u8]| part.iter().all(|&c| CLASS[usize::from(c)] & URI != 0);
         let sip = matches!(self.scheme, Scheme::Sip | Scheme::Sips);
         self.sound
-            && clean(self.params)
-            && clean(self.headers)
-            && self.user.is_none_or(clean)
-            && if sip { is_host(self.host) } else { clean(self.host) && !self.host.is_empty() }
+            && is_clean(self.params)
+            && is_clean(self.headers)
+            && self.user.is_none_or(is_clean)
+            && if sip { is_host(self.host) } else { is_clean(self.host) && !self.host.is_empty() }
     }
 
     fn parse_sip(scheme: Scheme, rest: &'a [u8]) -> Self {
         // RFC 3261 section 25.1: an unescaped `@` ends the userinfo, which may itself contain `;` and `?`.
         let (user, rest) = split_once(rest, b'@').map_or((None, rest), |(user, rest)| (Some(user), rest));
-        let user = user.map(|u| split_once(u, b':').map_or(u, |(name, _password)| name));
+        let (user, password) = user.map_or((None, None), |u| match split_once(u, b':') {
+            Some((name, password)) => (Some(name), Some(password)),
+            None => (Some(u), None),
+        });
         let (host_port, tail) = rest.split_at(host_port_len(rest));
         let (host, port) = split_port(host_port);
         let (params, headers) = split_once(tail, b'?').unwrap_or((tail, b""));
@@ -100,7 +102,9 @@ impl<'a> Uri<'a> {
             port: port.and_then(port_number),
             params: params.strip_prefix(b";").unwrap_or(params),
             headers,
-            sound: user.is_none_or(|u| !u.is_empty()) && port.is_none_or(|p| port_number(p).is_some()),
+            sound: user.is_none_or(|u| !u.is_empty())
+                && password.is_none_or(is_clean)
+                && port.is_none_or(|p| port_number(p).is_some()),
         }
     }
 
@@ -178,6 +182,10 @@ pub(crate) fn plain_host_port_len(b: &[u8]) -> Option<usize> {
     let Some(port) = b.get(host..)?.strip_prefix(b":") else { return (host > 0).then_some(host) };
     let digits = port.iter().take_while(|c| c.is_ascii_digit()).count();
     (host > 0 && matches!(digits, 1..=4) && port.first() != Some(&b'0')).then_some(host + 1 + digits)
+}
+
+fn is_clean(part: &[u8]) -> bool {
+    part.iter().all(|&c| CLASS[usize::from(c)] & URI != 0)
 }
 
 fn run_len(b: &[u8], class: u8) -> usize {
@@ -345,6 +353,8 @@ mod tests {
             "sip:a@2001:db8::10",
             "sip:a@[2001:db8]",
             "sip:a b@h",
+            "sip:a:p w@h",
+            "sip:a:<@h",
             "sip:a@h>",
             "sip:a@h\0",
         ] {
