@@ -104,6 +104,7 @@ impl<'a> Uri<'a> {
             headers,
             sound: user.is_none_or(|u| !u.is_empty())
                 && password.is_none_or(is_clean)
+                && is_clean(host_port)
                 && port.is_none_or(|p| port_number(p).is_some()),
         }
     }
@@ -354,6 +355,9 @@ mod tests {
             "sip:a@[2001:db8]",
             "sip:a b@h",
             "sip:a:p w@h",
+            "sip:a@h :5060",
+            "sip:a@h: 5060",
+            "sip:h ;lr",
             "sip:a:<@h",
             "sip:a@h>",
             "sip:a@h\0",
