@@ -9,8 +9,9 @@ use super::{Counters, Known, Sent};
 use crate::sip::frame::{Frame, Framer, Limits, Lost};
 use crate::sip::{Flow, Transport};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use socket2::{SockRef, TcpKeepalive};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -47,6 +48,8 @@ const QUEUE: usize = 1024;
 /// Frames of all connections that wait to be taken; then connections are not read.
 const FRAMES: usize = 1024;
 const CHUNK: usize = 16 * 1024;
+/// Contact addresses that are remembered for one connection.
+const MOST_CARRIED: usize = 32;
 
 /// What the connections have to tell.
 pub enum Happened {
@@ -63,13 +66,18 @@ pub enum Happened {
 enum FromTask {
     Message(Flow, Bytes),
     Broken(Flow, Bytes),
-    Ended { id: u32, made: bool, unsent: Vec<Bytes> },
+    Ended { id: u32, made: bool, unsent: Vec<Letter> },
 }
+
+/// A message, and the address it is meant for: that of a Contact where the connection is a neighbour's own.
+type Letter = (SocketAddr, Bytes);
 
 struct Connection {
     remote: SocketAddr,
+    /// Whom else it has carried messages for.
+    carried: SmallVec<[SocketAddr; 2]>,
     listener: u8,
-    queue: mpsc::Sender<Bytes>,
+    queue: mpsc::Sender<Letter>,
     stranger: bool,
     /// It was opened to carry what an earlier connection had not written.
     second_try: bool,
@@ -121,6 +129,8 @@ pub struct Streams {
     counters: Arc<Counters>,
     from_tasks: mpsc::Receiver<FromTask>,
     to_loop: mpsc::Sender<FromTask>,
+    /// Addresses that could not be reached, yet to be told.
+    lost: VecDeque<SocketAddr>,
 }
 
 impl Streams {
@@ -143,6 +153,7 @@ impl Streams {
             counters,
             from_tasks,
             to_loop,
+            lost: VecDeque::new(),
         })
     }
 
@@ -182,6 +193,9 @@ impl Streams {
 
     /// What the connections have to tell; `Pending` when nothing.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+        if let Some(remote) = self.lost.pop_front() {
+            return Poll::Ready(Happened::Unreachable(remote));
+        }
         match self.from_tasks.poll_recv(cx) {
             Poll::Ready(Some(FromTask::Message(flow, bytes))) => Poll::Ready(Happened::Message(flow, bytes)),
             Poll::Ready(Some(FromTask::Broken(flow, bytes))) => {
@@ -197,19 +211,25 @@ impl Streams {
     pub fn send(&mut self, flow: Flow, bytes: Bytes) -> Sent {
         let by_remote = || self.by_remote.get(&flow.remote).copied();
         let own = self.connections.contains_key(&flow.connection).then_some(flow.connection);
-        let Some(id) = own.or_else(by_remote) else { return self.open(flow.listener, flow.remote, vec![bytes], false) };
-        let sent = self.connections.get(&id).map(|c| c.queue.try_send(bytes));
-        match sent {
-            Some(Ok(())) => Sent::Yes,
-            Some(Err(mpsc::error::TrySendError::Full(_))) => {
+        let letter = (flow.remote, bytes);
+        let Some(id) = own.or_else(by_remote) else { return self.open(flow.listener, flow.remote, vec![letter], false) };
+        let Some(connection) = self.connections.get_mut(&id) else { return Sent::Impossible };
+        if connection.remote != flow.remote && !connection.carried.contains(&flow.remote) {
+            if connection.carried.len() >= MOST_CARRIED {
+                connection.carried.remove(0);
+            }
+            connection.carried.push(flow.remote);
+        }
+        match connection.queue.try_send(letter) {
+            Ok(()) => Sent::Yes,
+            Err(mpsc::error::TrySendError::Full(_)) => {
                 self.forget(id);
                 Sent::Dropped
             }
-            Some(Err(mpsc::error::TrySendError::Closed(bytes))) => {
+            Err(mpsc::error::TrySendError::Closed(letter)) => {
                 self.forget(id);
-                self.open(flow.listener, flow.remote, vec![bytes], false)
+                self.open(flow.listener, flow.remote, vec![letter], false)
             }
-            None => Sent::Impossible,
         }
     }
 
@@ -238,7 +258,7 @@ impl Streams {
         tokio::spawn(task.run(stream));
     }
 
-    fn open(&mut self, listener: u8, remote: SocketAddr, first: Vec<Bytes>, second_try: bool) -> Sent {
+    fn open(&mut self, listener: u8, remote: SocketAddr, first: Vec<Letter>, second_try: bool) -> Sent {
         if self.connections.len() >= MOST {
             return Sent::Dropped;
         }
@@ -251,10 +271,11 @@ impl Streams {
         if lost == 0 { Sent::Yes } else { Sent::Dropped }
     }
 
-    fn enter(&mut self, listener: u8, remote: SocketAddr, stranger: bool, second_try: bool) -> (u32, mpsc::Receiver<Bytes>) {
+    fn enter(&mut self, listener: u8, remote: SocketAddr, stranger: bool, second_try: bool) -> (u32, mpsc::Receiver<Letter>) {
         let (queue, to_write) = mpsc::channel(QUEUE);
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-        self.connections.insert(self.last_id, Connection { remote, listener, queue, stranger, second_try });
+        let carried = SmallVec::new();
+        self.connections.insert(self.last_id, Connection { remote, carried, listener, queue, stranger, second_try });
         self.by_remote.insert(remote, self.last_id);
         if stranger {
             *self.strangers.entry(remote.ip()).or_default() += 1;
@@ -267,20 +288,28 @@ impl Streams {
         Flow { transport: Transport::Tcp, listener, remote, connection }
     }
 
-    /// A task ended. What an established connection did not write gets one new connection.
-    fn ended(&mut self, id: u32, made: bool, unsent: Vec<Bytes>) -> Happened {
+    /// A task ended. What an established connection did not write gets one new connection to where it was meant for.
+    fn ended(&mut self, id: u32, made: bool, unsent: Vec<Letter>) -> Happened {
         let Some(connection) = self.forget(id) else { return Happened::Closed };
-        let (remote, listener) = (connection.remote, connection.listener);
         if self.closing {
             return Happened::Closed;
         }
-        if made && !unsent.is_empty() && !connection.second_try {
-            return match self.open(listener, remote, unsent, true) {
-                Sent::Yes => Happened::Closed,
-                _ => Happened::Unreachable(remote),
-            };
+        let mut again: Vec<(SocketAddr, Vec<Letter>)> = Vec::new();
+        for letter in unsent.into_iter().filter(|_| made && !connection.second_try) {
+            match again.iter_mut().find(|(to, _)| *to == letter.0) {
+                Some((_, letters)) => letters.push(letter),
+                None => again.push((letter.0, vec![letter])),
+            }
         }
-        Happened::Unreachable(remote)
+        let mut anew: SmallVec<[SocketAddr; 2]> = SmallVec::new();
+        for (to, letters) in again {
+            if self.open(connection.listener, to, letters, true) == Sent::Yes {
+                anew.push(to);
+            }
+        }
+        let all = std::iter::once(connection.remote).chain(connection.carried);
+        self.lost.extend(all.filter(|to| !anew.contains(to)));
+        self.lost.pop_front().map_or(Happened::Closed, Happened::Unreachable)
     }
 
     fn forget(&mut self, id: u32) -> Option<Connection> {
@@ -305,7 +334,7 @@ impl Streams {
 struct Task {
     flow: Flow,
     stranger: bool,
-    queue: mpsc::Receiver<Bytes>,
+    queue: mpsc::Receiver<Letter>,
     to_loop: mpsc::Sender<FromTask>,
 }
 
@@ -314,7 +343,7 @@ enum End {
     /// The queue is closed and written.
     Written,
     /// The far end closed, was silent for too long, or an error came up. This was being written.
-    Lost(Option<Bytes>),
+    Lost(Option<Letter>),
 }
 
 impl Task {
@@ -348,16 +377,16 @@ impl Task {
         let _ = timeout(FLUSH, write.shutdown()).await;
         let unsent = match end {
             End::Written => None,
-            End::Lost(bytes) => bytes,
+            End::Lost(letter) => letter,
         };
         self.end(true, unsent).await;
     }
 
-    async fn end(mut self, made: bool, unsent: Option<Bytes>) {
+    async fn end(mut self, made: bool, unsent: Option<Letter>) {
         self.queue.close();
         let mut unsent: Vec<_> = unsent.into_iter().collect();
-        while let Ok(bytes) = self.queue.try_recv() {
-            unsent.push(bytes);
+        while let Ok(letter) = self.queue.try_recv() {
+            unsent.push(letter);
         }
         let _ = self.to_loop.send(FromTask::Ended { id: self.flow.connection, made, unsent }).await;
     }
@@ -366,21 +395,21 @@ impl Task {
 /// Writes until the queue is closed; after `last_answer` until a final response has been written.
 async fn write_queue(
     write: &mut OwnedWriteHalf,
-    queue: &mut mpsc::Receiver<Bytes>,
+    queue: &mut mpsc::Receiver<Letter>,
     mut pongs: mpsc::Receiver<()>,
     last_answer: &AtomicBool,
 ) -> End {
     loop {
-        let bytes = tokio::select! {
+        let (to, bytes) = tokio::select! {
             next = queue.recv() => match next {
-                Some(bytes) => bytes,
+                Some((to, bytes)) => (Some(to), bytes),
                 None => return End::Written,
             },
-            Some(()) = pongs.recv() => Bytes::from_static(b"\r\n"),
+            Some(()) = pongs.recv() => (None, Bytes::from_static(b"\r\n")),
         };
         let written = timeout(STALL, write.write_all(&bytes)).await;
         if !matches!(written, Ok(Ok(()))) {
-            return End::Lost(Some(bytes));
+            return End::Lost(to.map(|to| (to, bytes)));
         }
         if last_answer.load(Ordering::Relaxed) && is_final_response(&bytes) {
             return End::Written;
