@@ -11,7 +11,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let Cli { command } = cli::parse();
     match command {
-        Command::Run { config, strict } => run::run(&config.path, strict),
+        Command::Run { config, strict, time_scale } => run::run(&config.path, strict, time_scale),
         Command::Demo => demo::demo(),
         Command::Check { config, json } => check(&config.path, json),
         Command::Route { number, config, agent, trunk_down, json } => {

@@ -33,6 +33,8 @@ pub struct Publisher {
     pub flow: Flow,
     /// `host[:port]` of the presence server, as it stands in URIs.
     pub host: String,
+    /// How many times faster it is tried again.
+    pub time_scale: u32,
 }
 
 /// Our own requests' state.
@@ -219,7 +221,8 @@ impl Shard {
         publication.under_way = false;
         let wait = publication.retry;
         publication.retry = (wait * 2).min(LAST_RETRY);
-        self.wakes.arm(now + wait, Wake::Errand(Errand::Publish(key)));
+        let times = self.setup.presence.as_ref().map_or(1, |p| p.time_scale.max(1));
+        self.wakes.arm(now + wait / times, Wake::Errand(Errand::Publish(key)));
     }
 
     fn forget_publication(&mut self, key: PublicationKey) {

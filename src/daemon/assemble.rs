@@ -98,7 +98,8 @@ pub fn assemble(
     let presence = match &config.presence.kind {
         config::PresenceKind::None => None,
         config::PresenceKind::SipPublish(server) => {
-            Some(Publisher { flow: flow(&locals, server, "presence.server")?, host: host(server) })
+            let flow = flow(&locals, server, "presence.server")?;
+            Some(Publisher { flow, host: host(server), time_scale: config.time_scale })
         }
     };
     let setup = Setup { site: Arc::new(site), links: Arc::new(links), locals: Arc::new(locals), secret, shards, presence };
@@ -134,6 +135,7 @@ pub fn site(config: &Config, seed: u64) -> Result<Site, Unusable> {
             quarantine: config.callback.quarantine,
             ring: config.callback.ring,
             desk: config.callback.desk.as_ref().map(|d| d.uri.clone()),
+            test_ttl: CallbackTimes::default().test_ttl / config.time_scale,
         },
         presence_hold: config.presence.hold,
         site_contacts,

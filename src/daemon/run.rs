@@ -48,15 +48,23 @@ const DEAD: Duration = Duration::from_secs(10);
 const MOST_SHARDS: usize = 8;
 
 /// Runs the daemon until it is told to stop. `strict`: a bad file never starts, not even with the last accepted config.
-pub fn run(file: &Path, strict: bool) -> ExitCode {
-    let loaded = match Loaded::read(file, strict) {
+/// `time_scale`: see [`Config::hasten`].
+pub fn run(file: &Path, strict: bool, time_scale: u32) -> ExitCode {
+    let mut loaded = match Loaded::read(file, strict) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             let _ = writeln!(stderr(), "{mistakes}");
             return ExitCode::from(BAD_USAGE);
         }
     };
+    if let Err(beyond) = loaded.config.hasten(time_scale) {
+        let _ = writeln!(stderr(), "{beyond}");
+        return ExitCode::from(BAD_USAGE);
+    }
     log::start(loaded.config.log);
+    if time_scale > 1 {
+        warn!(event = "leases, quarantine, DND's hold and retries run faster than they should: for tests only", time_scale);
+    }
     raise_descriptor_limit();
     match start(file, loaded) {
         Ok(control) => control.run(),
@@ -174,6 +182,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
             node: config.node.name.clone(),
             listen: config.listen.clone(),
             http: config.http.bind,
+            time_scale: config.time_scale,
             addresses: bound.addresses,
             udp: bound.udp,
         },
@@ -273,7 +282,7 @@ fn notifier_settings(config: &Config) -> Result<notifier::Settings, Failure> {
         config::Language::Spanish => Language::Spanish,
         config::Language::French => Language::French,
     };
-    Ok(notifier::Settings { smtp, language, ..Default::default() })
+    Ok(notifier::Settings { smtp, language, pace: notifier::Pace::default().faster(config.time_scale) })
 }
 
 /// Threads for ordinary calls: the front has a core of its own where there are two.
@@ -350,6 +359,7 @@ struct Running {
     node: String,
     listen: Vec<Listen>,
     http: SocketAddr,
+    time_scale: u32,
     addresses: Vec<SocketAddr>,
     udp: Vec<Option<Arc<Port>>>,
 }
@@ -454,6 +464,7 @@ impl Control {
         let mistakes = |m: Mistakes| m.0.iter().map(ToString::to_string).collect::<Vec<_>>();
         let text = config::text(&self.file).map_err(mistakes)?;
         let mut config = config::read(&text, &self.file, std::env::vars()).map_err(mistakes)?;
+        config.hasten(self.running.time_scale).map_err(|beyond| vec![beyond.to_string()])?;
         self.keep_sockets(&mut config);
         let setup = &self.assembled.setup;
         let assembled = assemble(&config, &self.running.addresses, setup.secret, setup.shards, Some(&self.assembled));

@@ -17,9 +17,6 @@ use super::site::Site;
 use crate::pool::{Holder, Lease, Pool, State};
 use crate::words::{E164, Private, Time};
 
-/// A test call's lease (RULES R5).
-pub const TEST_TTL: Duration = Duration::from_secs(5 * 60);
-
 /// More than this many calls of one agent in [`LOOP_WINDOW`] look like a loop (RULES P12).
 const LOOP_CALLS: usize = 4;
 const LOOP_WINDOW: Duration = Duration::from_secs(10);
@@ -156,7 +153,7 @@ impl Leases {
             self.becomes_real(id);
         }
         let id = known.unwrap_or_else(|| self.insert(caller, test, now));
-        let ttl = if test { TEST_TTL } else { site.callback.ttl };
+        let ttl = if test { site.callback.test_ttl } else { site.callback.ttl };
         let Some(record) = self.get_mut(id) else { return (id, false) };
         record.caller = caller.clone();
         record.dialed = now;

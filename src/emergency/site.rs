@@ -225,12 +225,21 @@ pub struct CallbackTimes {
     pub ring: Duration,
     /// Where a live person always answers; a SIP URI.
     pub desk: Option<Private<String>>,
+    /// From dialing, for a test's lease (RULES R5).
+    pub test_ttl: Duration,
 }
 
 impl Default for CallbackTimes {
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(60 * n);
-        Self { ttl: minutes(60), tail: minutes(15), quarantine: minutes(24 * 60), ring: Duration::from_secs(20), desk: None }
+        Self {
+            ttl: minutes(60),
+            tail: minutes(15),
+            quarantine: minutes(24 * 60),
+            ring: Duration::from_secs(20),
+            desk: None,
+            test_ttl: minutes(5),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod accepted;
 mod check;
+mod haste;
 mod later;
 mod lint;
 mod merge;
@@ -22,6 +23,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use check::{Report, check};
+pub use haste::Beyond;
 pub use lint::{Finding, Weight, lint};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use model::*;

@@ -48,6 +48,8 @@ pub struct Config {
     pub outbound_profiles: Vec<OutboundProfile>,
     /// The agents that the file names.
     pub agents: Vec<Agent>,
+    /// How many times faster what takes minutes runs: see [`Config::hasten`]. 1 in a config that was read.
+    pub time_scale: u32,
 }
 
 /// `[node]`

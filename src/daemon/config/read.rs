@@ -85,6 +85,7 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
         log,
         outbound_profiles,
         agents,
+        time_scale: 1,
     })
 }
 

@@ -15,7 +15,8 @@ pub mod template;
 
 use crate::emergency::notice::Notice;
 use crate::io::clock;
-use outbox::{Letter, LetterId, Memory, Outbox, Pace, Settled, Way};
+pub use outbox::Pace;
+use outbox::{Letter, LetterId, Memory, Outbox, Settled, Way};
 use smtp::{Failure, Smtp};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
