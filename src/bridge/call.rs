@@ -5,8 +5,9 @@
 
 use super::compose::Dress;
 use super::ordinary::Hunt;
-use crate::emergency::facts::{CallId, LegId, Origin};
+use crate::emergency::facts::{BodyForm, CallId, LegId, Origin, Target, TrunkId};
 use crate::sip::{ClientKey, DialogKey, Flow, Message, ServerKey};
+use crate::words::E164;
 use bytes::Bytes;
 use slotmap::{Key, KeyData, new_key_type};
 use smallvec::SmallVec;
@@ -40,10 +41,22 @@ pub(super) enum Side {
 pub(super) enum Owner {
     /// A dialog of a call, or the INVITE that makes one.
     Leg { call: CallKey, leg: LegId, side: Side },
-    /// A request passed on within a call: its answer goes back to `server`. `side` is where the request went.
-    Passed { call: CallKey, leg: LegId, side: Side, server: ServerKey },
+    /// A request passed on within a call.
+    Passed(Passed),
     /// A request on our own behalf.
     Own(super::own::Errand),
+}
+
+/// A request that was passed on from one dialog of a leg to its twin; its answer goes back to `server`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    pub(super) call: CallKey,
+    pub(super) leg: LegId,
+    /// Where the request went.
+    pub(super) side: Side,
+    pub(super) asker: DialogKey,
+    pub(super) asked: DialogKey,
+    pub(super) server: ServerKey,
 }
 
 /// What a call is to us.
@@ -102,10 +115,30 @@ pub(super) struct Leg {
     pub(super) id: LegId,
     pub(super) invite: ClientKey,
     pub(super) far: DialogKey,
+    /// The dialog that the INVITE was sent in; [`Leg::far`] is another one after the answer has forked.
+    pub(super) root: DialogKey,
     /// Made with the first response that is passed on.
     pub(super) near: Option<DialogKey>,
+    /// Early dialogs of other forks, and their twins towards the caller.
+    pub(super) forks: SmallVec<[(DialogKey, Option<DialogKey>); 0]>,
     pub(super) dress: Dress,
     pub(super) fate: Fate,
+    /// How an emergency leg was placed, should it have to be placed once more.
+    pub(super) placed: Option<Box<Placement>>,
+}
+
+/// How an emergency leg is placed.
+#[derive(Clone)]
+pub(super) struct Placement {
+    pub(super) trunk: TrunkId,
+    pub(super) target: Target,
+    pub(super) shown: E164,
+    pub(super) form: BodyForm,
+    pub(super) test: bool,
+    /// Where the trunk sent it with a 3xx.
+    pub(super) moved: Option<(Bytes, Flow)>,
+    /// The shortest session interval that the trunk wants (422).
+    pub(super) min_se: Option<u32>,
 }
 
 /// What is to become of a leg.
@@ -121,6 +154,19 @@ pub(super) enum Fate {
     Gone,
 }
 
+impl Leg {
+    pub(super) fn new(id: LegId, invite: ClientKey, far: DialogKey, dress: Dress) -> Self {
+        Self { id, invite, far, root: far, near: None, forks: SmallVec::new(), dress, fate: Fate::Open, placed: None }
+    }
+
+    /// All dialogs of it, towards both sides.
+    pub(super) fn take_dialogs(&mut self) -> SmallVec<[DialogKey; 2]> {
+        let forks = std::mem::take(&mut self.forks);
+        let all = forks.into_iter().chain([(self.far, self.near.take())]).flat_map(|(far, near)| [Some(far), near]);
+        all.flatten().chain([self.root]).collect()
+    }
+}
+
 impl Call {
     pub(super) fn leg(&self, id: LegId) -> Option<&Leg> {
         self.legs.iter().find(|l| l.id == id)
@@ -128,6 +174,16 @@ impl Call {
 
     pub(super) fn leg_mut(&mut self, id: LegId) -> Option<&mut Leg> {
         self.legs.iter_mut().find(|l| l.id == id)
+    }
+
+    /// The dialog that belongs to this one of a leg, on its other side.
+    pub(super) fn twin(&self, id: LegId, side: Side, dialog: DialogKey) -> Option<DialogKey> {
+        let leg = self.leg(id)?;
+        let mut pairs = std::iter::once((leg.far, leg.near)).chain(leg.forks.iter().copied());
+        match side {
+            Side::Near => pairs.find(|(_, near)| *near == Some(dialog)).map(|(far, _)| far),
+            Side::Far => pairs.find(|(far, _)| *far == dialog).and_then(|(_, near)| near),
+        }
     }
 
     /// The dialog on the other side of a leg.

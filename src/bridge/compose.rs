@@ -7,6 +7,7 @@ use crate::sip::header::{NameAddr, split_params, values};
 use crate::sip::scan::Header;
 use crate::sip::write::Writer;
 use crate::sip::{Flow, Locals, Message, Name, sdp};
+use crate::words::uri::{Scheme, Uri};
 use bytes::Bytes;
 
 /// What a side of a call may see of the other.
@@ -24,8 +25,15 @@ impl Dress {
         self.copy_but(w, msg, |_| false);
     }
 
+    /// The same without the marks of a PSAP's callback (RULES C6).
+    pub(super) fn copy_unmarked(self, w: &mut Writer, msg: &Message) {
+        for h in msg.headers().iter().filter(|h| self.lets_pass(h) && !is_a_mark(h.name, msg.value(h))) {
+            w.copy(msg, h);
+        }
+    }
+
     /// The same without some.
-    pub(super) fn copy_but(self, w: &mut Writer, msg: &Message, left_out: fn(Name) -> bool) {
+    pub(super) fn copy_but(self, w: &mut Writer, msg: &Message, left_out: impl Fn(Name) -> bool) {
         for h in msg.headers() {
             if self.lets_pass(h) && !left_out(h.name) {
                 w.copy(msg, h);
@@ -93,6 +101,15 @@ fn is_one_sides_own(name: Name) -> bool {
     )
 }
 
+/// `Priority: psap-callback` (RFC 7090) or `Resource-Priority: esnet.*` (RFC 7135).
+fn is_a_mark(name: Name, value: &[u8]) -> bool {
+    match name {
+        Name::Priority => value.eq_ignore_ascii_case(b"psap-callback"),
+        Name::ResourcePriority => values(value).any(|v| v.len() > 6 && v[..6].eq_ignore_ascii_case(b"esnet.")),
+        _ => false,
+    }
+}
+
 /// RULES L8: what may be copied onto the trunk leg of an emergency.
 fn is_for_the_trunk(name: Name) -> bool {
     matches!(
@@ -140,9 +157,22 @@ pub(super) fn without_tag(value: &[u8]) -> Bytes {
     out.into()
 }
 
+/// What was dialed: the user of a SIP URI, the number of `tel:`; `None` where the scheme is another one (416).
+pub(super) fn dialed_user(uri: &[u8]) -> Option<String> {
+    let parsed = Uri::parse(uri)?;
+    match parsed.scheme {
+        Scheme::Sip | Scheme::Sips => Some(user_of(uri)),
+        Scheme::Tel => Some(fit(parsed.host)),
+        Scheme::Urn | Scheme::Other => None,
+    }
+}
+
 /// The user part of a URI, or nothing, as text that is fit for a URI of ours.
 pub(super) fn user_of(uri: &[u8]) -> String {
-    let user = crate::words::uri::Uri::parse(uri).and_then(|u| u.user).unwrap_or_default();
+    fit(Uri::parse(uri).and_then(|u| u.user).unwrap_or_default())
+}
+
+fn fit(user: &[u8]) -> String {
     let fit = user.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"' | b'@' | b':'));
     if fit { String::from_utf8_lossy(user).into_owned() } else { String::new() }
 }

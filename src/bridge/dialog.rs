@@ -1,15 +1,18 @@
 //! Within a call: what one side says is passed on to the other, as RFC 3261 section 12 wants it said there.
 
-use super::call::{Call, CallKey, Fate, Owner, Progress, Side};
-use super::shard::Shard;
+use super::call::{Call, CallKey, Fate, Owner, Passed, Progress, Side};
+use super::extensions::pass_required;
+use super::shard::{CANCELLED, Shard};
 use crate::emergency::facts::{Input, LegEvent, LegId, Party};
 use crate::sip::dialog::{Peer, contact_uri};
 use crate::sip::{ClientKey, DialogKey, Message, Method, Name, ServerKey, sdp};
 use crate::words::Time;
+use bytes::Bytes;
 
 impl Shard {
     /// A request inside a dialog of a call, from its `side`.
-    pub(super) fn on_request_in_call(&mut self, tx: ServerKey, key: CallKey, leg: LegId, side: Side, msg: &Message, now: Time) {
+    pub(super) fn on_request_in_call(&mut self, tx: ServerKey, here: DialogKey, owner: Owner, msg: &Message, now: Time) {
+        let Owner::Leg { call: key, leg, side } = owner else { return self.endpoint.respond_plain(tx, 481, now) };
         let storys = self.calls.get(key).is_some_and(|c| c.kind.is_storys());
         match msg.method() {
             Method::Bye => self.on_bye(tx, key, leg, side, msg, now),
@@ -17,7 +20,7 @@ impl Shard {
             Method::Options => self.endpoint.respond_plain(tx, 200, now),
             // RULES A6: nobody is transferred out of an emergency by the caller's side.
             Method::Refer if storys && side == Side::Near => self.endpoint.respond_plain(tx, 403, now),
-            _ => self.pass_on(tx, key, leg, side, msg, now),
+            _ => self.pass_on(tx, here, key, leg, side, msg, now),
         }
     }
 
@@ -39,22 +42,23 @@ impl Shard {
     }
 
     /// The other side answered a request that was passed on.
-    pub(super) fn on_passed_response(
-        &mut self,
-        key: CallKey,
-        leg: LegId,
-        side: Side,
-        server: ServerKey,
-        msg: &Message,
-        now: Time,
-    ) {
-        let Some(call) = self.calls.get(key) else { return };
-        let (Some(asked), Some(asker)) = (call.dialog(leg, side), call.dialog(leg, side.other())) else { return };
-        let dress = call.dress(leg, side.other());
+    pub(super) fn on_passed_response(&mut self, passed: Passed, msg: &Message, now: Time) {
+        let Passed { call: key, leg, side, asker, asked, server } = passed;
         let status = msg.status();
         if status == 100 {
             return;
         }
+        if status >= 200 {
+            self.passed_invites.remove(server);
+        }
+        let dress = self.calls.get(key).filter(|_| self.endpoint.dialog(asker).is_some()).map(|c| c.dress(leg, side.other()));
+        let Some(dress) = dress else {
+            // The call ended meanwhile; whoever asked is owed an answer all the same.
+            if status >= 200 {
+                self.endpoint.respond_plain(server, if status < 300 { 481 } else { status }, now);
+            }
+            return;
+        };
         let invite = msg.cseq().is_some_and(|(_, m)| m == b"INVITE");
         if (200..300).contains(&status) {
             if let Some(dialog) = self.endpoint.dialog_mut(asked) {
@@ -66,6 +70,7 @@ impl Shard {
         }
         if let Some(mut w) = self.endpoint.reply_in(server, asker, status) {
             dress.copy(&mut w, msg);
+            pass_required(&mut w, msg, dress);
             let bytes = w.finish_body(&dress.body(msg));
             self.endpoint.respond(server, status, Some(asker), bytes, now);
         }
@@ -75,8 +80,22 @@ impl Shard {
     }
 
     /// A request that was passed on met silence (or nobody): its sender hears 408. An emergency is not ended by it.
-    pub(super) fn on_passed_silence(&mut self, server: ServerKey, now: Time) {
+    fn on_passed_silence(&mut self, tx: ClientKey, server: ServerKey, now: Time) {
+        self.passed_invites.remove(server);
         self.endpoint.respond_plain(server, 408, now);
+        if self.endpoint.is_given_up(tx) {
+            return self.endpoint.forget(tx);
+        }
+        if self.endpoint.is_unanswered(tx) {
+            self.endpoint.give_up(tx, Bytes::from_static(b"SIP;cause=408"), now);
+        }
+    }
+
+    /// CANCEL for a re-INVITE: it goes where the re-INVITE went.
+    pub(super) fn on_passed_cancelled(&mut self, server: ServerKey, now: Time) {
+        if let Some(&tx) = self.passed_invites.get(server) {
+            self.endpoint.give_up(tx, Bytes::from_static(CANCELLED.as_bytes()), now);
+        }
     }
 
     /// Connects the caller with the leg whose 2xx this is.
@@ -86,14 +105,19 @@ impl Shard {
         let (server, dress, offered) = (call.server, call.near_dress, call.offered);
         let Some(leg) = call.leg_mut(id) else { return };
         leg.fate = Fate::Chosen;
-        let far = leg.far;
+        let (far, forks) = (leg.far, std::mem::take(&mut leg.forks));
         call.progress = Progress::Connected(id);
         call.invite = None;
         if !offered {
             call.late_ack = Some((near, far));
         }
+        for (far, near) in forks {
+            self.endpoint.end_dialog(far);
+            near.into_iter().for_each(|near| self.endpoint.end_dialog(near));
+        }
         if let Some(mut w) = self.endpoint.reply_in(server, near, msg.status()) {
             dress.copy(&mut w, msg);
+            pass_required(&mut w, msg, dress);
             let bytes = w.finish_body(&dress.body(msg));
             self.endpoint.respond(server, msg.status(), Some(near), bytes, now);
         }
@@ -112,6 +136,7 @@ impl Shard {
         let (server, dress) = (call.server, call.near_dress);
         if let Some(mut w) = self.endpoint.reply_in(server, near, msg.status()) {
             dress.copy(&mut w, msg);
+            pass_required(&mut w, msg, dress);
             let bytes = w.finish_body(&dress.body(msg));
             self.endpoint.respond(server, msg.status(), None, bytes, now);
         }
@@ -125,12 +150,34 @@ impl Shard {
         self.end_leg(key, id);
     }
 
-    /// What a response says about the far side of a leg.
-    pub(super) fn learn(&mut self, far: DialogKey, msg: &Message) {
+    /// What a response says about the far side of a leg. One with another tag than those before is another fork's: it has
+    /// an early dialog of its own, and one towards the caller (RFC 3261 section 12.1).
+    pub(super) fn learn(&mut self, key: CallKey, id: LegId, msg: &Message) {
         let answered = (200..300).contains(&msg.status());
-        if msg.to_tag().is_some()
-            && let Some(dialog) = self.endpoint.dialog_mut(far)
-        {
+        let Some(tag) = msg.to_tag() else { return };
+        let Some(leg) = self.calls.get_mut(key).and_then(|c| c.leg_mut(id)) else { return };
+        if leg.fate == Fate::Chosen {
+            return;
+        }
+        let is_of = |far: DialogKey| self.endpoint.dialog(far).is_some_and(|d| d.remote_tag.is_empty() || d.remote_tag == tag);
+        if !is_of(leg.far) {
+            let known = leg.forks.iter().position(|(far, _)| is_of(*far)).map(|at| leg.forks.swap_remove(at));
+            let room = leg.forks.len() < MOST_FORKS;
+            let root = leg.root;
+            let fork = known.or_else(|| if room { self.endpoint.fork_dialog(root).map(|far| (far, None)) } else { None });
+            if let Some((far, near)) = fork {
+                leg.forks.push((leg.far, leg.near));
+                (leg.far, leg.near) = (far, near);
+            }
+        }
+        if answered && leg.far != leg.root {
+            let (root, fork) = (leg.root, leg.far);
+            let first = leg.forks.iter().position(|(far, _)| *far == root).map(|at| leg.forks.swap_remove(at));
+            leg.far = root;
+            self.endpoint.adopt_fork(root, fork);
+            first.and_then(|(_, near)| near).into_iter().for_each(|near| self.endpoint.end_dialog(near));
+        }
+        if let Some(dialog) = self.endpoint.dialog_mut(leg.far) {
             dialog.learn(Peer::of_response(msg), answered);
         }
     }
@@ -169,7 +216,7 @@ impl Shard {
         if self.calls.get(key).is_some_and(|c| c.kind.is_storys()) {
             self.tell_story(Some(Input::Abandoned { call: key.id() }), now);
         }
-        self.give_up_open_legs(key, super::shard::CANCELLED, now);
+        self.give_up_open_legs(key, CANCELLED, now);
         self.refuse(key, 487, None, "", now);
     }
 
@@ -207,21 +254,22 @@ impl Shard {
         }
     }
 
-    fn pass_on(&mut self, tx: ServerKey, key: CallKey, leg: LegId, from: Side, msg: &Message, now: Time) {
+    #[expect(clippy::too_many_arguments, reason = "a request, and where it came in")]
+    fn pass_on(&mut self, tx: ServerKey, here: DialogKey, key: CallKey, leg: LegId, from: Side, msg: &Message, now: Time) {
         let to = from.other();
-        let target = self.calls.get(key).and_then(|c| Some((c.dialog(leg, to)?, c.dialog(leg, from)?, c.dress(leg, to))));
-        let Some((there, here, dress)) = target else { return self.endpoint.respond_plain(tx, 481, now) };
+        let target = self.calls.get(key).and_then(|c| Some((c.twin(leg, from, here)?, c.dress(leg, to))));
+        let Some((there, dress)) = target else { return self.endpoint.respond_plain(tx, 481, now) };
+        if let Some(status) = self.clash(here, there, msg) {
+            return self.refuse_clash(tx, status, msg, now);
+        }
         let refreshes = matches!(msg.method(), Method::Invite | Method::Update);
         if refreshes && let Some(dialog) = self.endpoint.dialog_mut(here) {
             dialog.refresh(contact_uri(msg));
         }
-        if msg.method() == Method::Invite && self.is_glare(there) {
-            return self.endpoint.respond_plain(tx, 491, now);
-        }
         let Some(hops) = msg.max_forwards().unwrap_or(70).checked_sub(1) else {
             return self.endpoint.respond_plain(tx, 483, now);
         };
-        let owner = Owner::Passed { call: key, leg, side: to, server: tx };
+        let owner = Owner::Passed(Passed { call: key, leg, side: to, asker: here, asked: there, server: tx });
         let Some((request, mut w)) = self.endpoint.begin(there, msg.method_bytes(), hops, owner, now) else {
             // A side that cannot be spoken to is no reason to end the call (RULES P11).
             let status = if self.endpoint.dialog(there).is_some() { 488 } else { 481 };
@@ -231,12 +279,13 @@ impl Shard {
             self.copy_rack(&mut w, rack, there);
         }
         dress.copy(&mut w, msg);
+        pass_required(&mut w, msg, dress);
         let body = dress.body(msg);
-        if msg.method() == Method::Invite
-            && let Some(call) = self.calls.get_mut(key)
-        {
-            let offered = sdp::has_offer(msg.get(Name::ContentType).unwrap_or_default(), msg.body());
-            call.late_ack = (!offered).then_some((here, there));
+        if msg.method() == Method::Invite {
+            self.passed_invites.insert(tx, request);
+            if let Some(call) = self.calls.get_mut(key) {
+                call.late_ack = (!has_offer(msg)).then_some((here, there));
+            }
         }
         self.endpoint.send(request, w.finish_body(&body), now);
     }
@@ -249,9 +298,27 @@ impl Shard {
         }
     }
 
-    /// RFC 3261 section 14.2: an INVITE of ours in that dialog has no final response yet.
-    fn is_glare(&self, dialog: DialogKey) -> bool {
-        self.endpoint.dialog(dialog).and_then(|d| d.invite).is_some_and(|tx| self.endpoint.is_unanswered(tx))
+    /// Whether an INVITE or UPDATE meets another one that is under way: 491 where that one came from the other side, 500
+    /// where it came from the same (RFC 3261 section 14.2, RFC 3311 section 5.2).
+    fn clash(&self, here: DialogKey, there: DialogKey, msg: &Message) -> Option<u16> {
+        let waits = |tx: Option<ClientKey>| tx.is_some_and(|tx| self.endpoint.is_unanswered(tx));
+        let (ours, theirs) = (self.endpoint.dialog(here)?, self.endpoint.dialog(there)?);
+        match msg.method() {
+            Method::Invite if waits(ours.invite) || waits(ours.update) => Some(491),
+            Method::Invite if waits(theirs.invite) => Some(500),
+            Method::Update if waits(ours.update) && has_offer(msg) => Some(491),
+            Method::Update if waits(theirs.update) => Some(500),
+            _ => None,
+        }
+    }
+
+    /// The seconds of the Retry-After differ from request to request, so that two sides do not meet again.
+    fn refuse_clash(&mut self, tx: ServerKey, status: u16, msg: &Message, now: Time) {
+        let Some(mut w) = self.endpoint.reply(tx, status) else { return };
+        if status == 500 {
+            w.header_num("Retry-After", u64::from(msg.cseq().map_or(0, |c| c.0) % 10));
+        }
+        self.endpoint.respond(tx, status, None, w.finish(), now);
     }
 
     /// RFC 3262 section 7.2: the CSeq number in RAck is that of the INVITE in the dialog where the PRACK goes.
@@ -269,6 +336,10 @@ impl Shard {
         }
         let owner = Owner::Leg { call: key, leg: id, side: Side::Near };
         let near = self.endpoint.open_callee_dialog(call.invite.as_ref()?, call.near_flow, call.near_contact.clone(), owner);
+        let home = self.setup.links.home(call.origin);
+        if let Some(dialog) = self.endpoint.dialog_mut(near) {
+            dialog.home = home;
+        }
         call.leg_mut(id)?.near = Some(near);
         Some(near)
     }
@@ -277,7 +348,7 @@ impl Shard {
     pub(super) fn on_no_response(&mut self, tx: ClientKey, owner: Owner, unreachable: bool, now: Time) {
         match owner {
             Owner::Leg { call, leg, .. } => self.on_leg_silence(tx, call, leg, unreachable, now),
-            Owner::Passed { server, .. } => self.on_passed_silence(server, now),
+            Owner::Passed(passed) => self.on_passed_silence(tx, passed.server, now),
             Owner::Own(errand) => self.on_errand_failed(errand, now),
         }
     }
@@ -287,4 +358,11 @@ impl Shard {
 /// NOTIFY that the subscription is (RFC 6665 section 4.1.3).
 fn ends_the_dialog(msg: &Message) -> bool {
     !msg.cseq().is_some_and(|(_, method)| matches!(method, b"PRACK" | b"NOTIFY"))
+}
+
+/// Early dialogs that one leg may have besides its first.
+const MOST_FORKS: usize = 8;
+
+fn has_offer(msg: &Message) -> bool {
+    sdp::has_offer(msg.get(Name::ContentType).unwrap_or_default(), msg.body())
 }

@@ -1,12 +1,13 @@
 //! The story's side of the bridge: messages become its inputs, its effects become messages.
 
-use super::call::{CallKey, Fate, Kind, Leg, Owner, Progress, Side};
+use super::call::{CallKey, Fate, Kind, Leg, Owner, Placement, Progress, Side};
 use super::compose::{Dress, contact, user_of, without_tag};
+use super::extensions::{support_instead, support_of_a_callback};
 use super::links::CalledUris;
+use super::own::Errand;
 use super::shard::{CANCELLED, Do, Shard};
 use crate::emergency::facts::{
     Because, Body, BodyForm, CallEffect, CallerEvidence, Device, Input, Invite, LegEvent, LegId, Marks, Origin, Output, Target,
-    TrunkId,
 };
 use crate::sip::header::{NameAddr, values};
 use crate::sip::{ClientKey, Flow, Message, Name, Transport, sdp};
@@ -69,8 +70,10 @@ impl Shard {
                 self.out.push_back(Do::Commit { call, lease });
             }
             CallEffect::Ordinary { call } => self.begin_ordinary(CallKey::of(call), now),
-            CallEffect::Place { call, leg, trunk, target, shown, body } => {
-                self.place(CallKey::of(call), leg, trunk, &target, *shown.reveal(), body, now);
+            CallEffect::Place { call, leg, trunk, target, shown, body, test } => {
+                let shown = *shown.reveal();
+                let placement = Placement { trunk, target, shown, form: body, test, moved: None, min_se: None };
+                self.place(CallKey::of(call), leg, placement, now);
             }
             CallEffect::Ring { call, leg, device, called } => self.ring(CallKey::of(call), leg, &device, *called.reveal(), now),
             CallEffect::GiveUp { call, leg, because } => self.give_up_leg(CallKey::of(call), leg, reason(because), now),
@@ -89,24 +92,31 @@ impl Shard {
                 let key = CallKey::of(call);
                 self.refuse(key, status, retry_after, text, now);
             }
+            CallEffect::RefuseAbroad { call, number } => self.refuse_abroad(CallKey::of(call), number, now),
         }
     }
 
     /// An emergency leg on a trunk, composed by us from what RULES L8 allows.
-    #[expect(clippy::too_many_arguments, reason = "one for each part of the effect")]
-    fn place(&mut self, key: CallKey, leg: LegId, trunk: TrunkId, target: &Target, shown: E164, form: BodyForm, now: Time) {
-        let (Some(call), Some(link)) = (self.calls.get_mut(key), self.setup.links.trunks.get(usize::from(trunk.0))) else {
-            return;
+    pub(super) fn place(&mut self, key: CallKey, leg: LegId, placement: Placement, now: Time) {
+        let Some(link) = self.setup.links.trunks.get(usize::from(placement.trunk.0)) else { return };
+        let (uri, route) = request_uri(&placement.target, &link.host, link.flow);
+        let remote = format!("<{uri}>");
+        let (uri, flow, route) = match placement.moved.clone() {
+            Some((uri, flow)) => (uri, flow, None),
+            None => (Bytes::from(uri), link.flow, route),
         };
+        // RULES R5: whatever went wrong before, a test never asks for real help.
+        if placement.test && (matches!(placement.target, Target::Contingency(_)) || self.is_live_service(&uri)) {
+            return self.tell_story(Some(Input::Leg { call: key.id(), leg, event: LegEvent::Unreachable }), now);
+        }
+        let Some(call) = self.calls.get_mut(key) else { return };
         call.kind = Kind::Emergency;
         let Some(msg) = call.invite.take() else { return };
-        let (uri, route) = request_uri(target, &link.host, link.flow);
+        let shown = placement.shown;
         let local = format!("<sip:{shown}@{}>", self.setup.links.domain);
-        let remote = format!("<{uri}>");
-        let ours = contact(&shown.to_string(), self.endpoint.locals(), link.flow);
+        let ours = contact(&shown.to_string(), self.endpoint.locals(), flow);
         let owner = Owner::Leg { call: key, leg, side: Side::Far };
-        let flow = link.flow;
-        let far = self.endpoint.open_caller_dialog(local.clone().into(), remote.into(), uri.into(), ours, flow, owner);
+        let far = self.endpoint.open_caller_dialog(local.clone().into(), remote.into(), uri, ours, flow, owner);
         if let (Some(route), Some(dialog)) = (route, self.endpoint.dialog_mut(far)) {
             dialog.routes.push(route);
         }
@@ -115,20 +125,29 @@ impl Shard {
             w.header("P-Asserted-Identity", local.as_bytes());
             w.header_fmt("P-Asserted-Identity", format_args!("<tel:{shown}>"));
             w.header("User-Agent", b"e911d");
-            let bytes = match form {
+            support_instead(&mut w, &msg);
+            if let Some(min_se) = placement.min_se {
+                let wanted = msg.get(Name::SessionExpires).and_then(crate::sip::header::seconds).unwrap_or(0);
+                w.header_num("Session-Expires", u64::from(wanted.max(min_se)));
+                w.header_num("Min-SE", u64::from(min_se));
+            }
+            let interval: fn(Name) -> bool =
+                if placement.min_se.is_some() { |n| matches!(n, Name::SessionExpires | Name::MinSe) } else { |_| false };
+            let bytes = match placement.form {
                 BodyForm::Whole => {
-                    Dress::Masked.copy(&mut w, &msg);
+                    Dress::Masked.copy_but(&mut w, &msg, interval);
                     w.finish_body(&Dress::Masked.body(&msg))
                 }
                 BodyForm::SdpAlone => {
-                    Dress::Masked.copy_but(&mut w, &msg, |n| is_about_the_body(n) || is_about_location(n));
+                    let about_more = |n| is_about_the_body(n) || is_about_location(n) || interval(n);
+                    Dress::Masked.copy_but(&mut w, &msg, about_more);
                     w.header("Content-Type", b"application/sdp");
                     let content_type = msg.get(Name::ContentType).unwrap_or_default();
                     w.finish_body(&sdp::anonymize(sdp::sdp_part(content_type, msg.body()).unwrap_or_default()))
                 }
             };
             self.endpoint.send(invite, bytes, now);
-            self.add_leg(key, Leg { id: leg, invite, far, near: None, dress: Dress::Masked, fate: Fate::Open });
+            self.add_leg(key, Leg { placed: Some(Box::new(placement)), ..Leg::new(leg, invite, far, Dress::Masked) });
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.invite = Some(msg);
@@ -157,10 +176,15 @@ impl Shard {
             w.header("Alert-Info", b"<urn:alert:priority:high>");
             w.header("Reject-Contact", b"*;automata");
             w.header("Reject-Contact", b"*;actor=\"msg-taker\"");
-            Dress::Open.copy_but(&mut w, &msg, is_of_the_callback_leg);
+            support_of_a_callback(&mut w, &msg);
+            if self.calls.get(key).is_some_and(|c| self.believes_marks_of(c.origin)) {
+                Dress::Open.copy_but(&mut w, &msg, is_of_the_callback_leg);
+            } else {
+                Dress::Open.copy_but(&mut w, &msg, |n| is_of_the_callback_leg(n) || n == Name::ResourcePriority);
+            }
             let body = Dress::Open.body(&msg);
             self.endpoint.send(invite, w.finish_body(&body), now);
-            self.add_leg(key, Leg { id: leg, invite, far, near: None, dress: Dress::Open, fate: Fate::Open });
+            self.add_leg(key, Leg::new(leg, invite, far, Dress::Open));
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.invite = Some(msg);
@@ -171,10 +195,13 @@ impl Shard {
     pub(super) fn on_leg_response(&mut self, _tx: ClientKey, key: CallKey, id: LegId, msg: Message, now: Time) {
         let Some(call) = self.calls.get(key) else { return };
         let Some(leg) = call.leg(id) else { return };
-        let (fate, far, status) = (leg.fate, leg.far, msg.status());
+        let (fate, status) = (leg.fate, msg.status());
         if status < 300 {
-            self.learn(far, &msg);
+            self.learn(key, id, &msg);
+        } else if self.place_again(key, id, &msg, now) {
+            return;
         }
+        let Some(far) = self.calls.get(key).and_then(|c| c.leg(id)).map(|l| l.far) else { return };
         match fate {
             Fate::GivenUp(reason) if (200..300).contains(&status) => {
                 return self.decline_late_answer(key, id, far, reason, now);
@@ -227,15 +254,49 @@ impl Shard {
                 let event = if unreachable { LegEvent::Unreachable } else { LegEvent::TimedOut };
                 self.tell_story(Some(Input::Leg { call: key.id(), leg: id, event }), now);
             }
+            // Timer C: whoever rings an ordinary callee for three minutes without a word of progress gives up.
+            Fate::Open if rings => {
+                self.give_up_leg(key, id, "SIP;cause=408;text=\"Rang too long\"", now);
+                self.refuse(key, 408, None, "", now);
+            }
             Fate::Open => self.on_ordinary_failure(key, id, 408, now),
             _ => {}
         }
     }
 
-    pub(super) fn add_leg(&mut self, key: CallKey, leg: Leg) {
-        if let Some(call) = self.calls.get_mut(key) {
-            call.legs.push(leg);
+    /// The connection to a leg that has said something is gone: it is opened anew by asking for its health (RULES P8).
+    pub(super) fn on_leg_lost(&mut self, key: CallKey, id: LegId, now: Time) {
+        let Some(call) = self.calls.get(key).filter(|c| c.kind.is_storys()) else { return };
+        let Some(leg) = call.leg(id).filter(|l| l.fate == Fate::Open) else { return };
+        let Some(flow) = self.endpoint.dialog(leg.root).map(|d| d.flow) else { return };
+        self.ask_for_health(Errand::Reopen(key, id), Flow { connection: 0, ..flow }, &flow.remote.to_string(), now);
+    }
+
+    /// And nobody is there any more.
+    pub(super) fn on_leg_still_lost(&mut self, key: CallKey, id: LegId, now: Time) {
+        if self.calls.get(key).and_then(|c| c.leg(id)).is_some_and(|l| l.fate == Fate::Open) {
+            self.tell_story(Some(Input::Leg { call: key.id(), leg: id, event: LegEvent::Lost }), now);
         }
+    }
+
+    /// Takes a leg in; one that is placed once more takes its own place.
+    pub(super) fn add_leg(&mut self, key: CallKey, leg: Leg) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        match call.leg_mut(leg.id) {
+            Some(place) => *place = leg,
+            None => call.legs.push(leg),
+        }
+    }
+
+    /// RULES R7.
+    fn refuse_abroad(&mut self, key: CallKey, number: &'static str, now: Time) {
+        let Some(call) = self.calls.get(key) else { return };
+        if let Some(mut w) = self.endpoint.reply(call.server, 403) {
+            let domain = &self.setup.links.domain;
+            w.header_fmt("Warning", format_args!("399 {domain} \"This number does not help here. Dial {number}\""));
+            self.endpoint.respond(call.server, 403, None, w.finish(), now);
+        }
+        self.over(key);
     }
 
     /// 180 on our own behalf: no leg has said so yet.
@@ -313,7 +374,8 @@ fn is_about_location(name: Name) -> bool {
 
 /// What the callback leg says in our own words.
 fn is_of_the_callback_leg(name: Name) -> bool {
-    matches!(name, Name::Priority | Name::AlertInfo | Name::RejectContact)
+    let extension = matches!(name, Name::Supported | Name::Require | Name::ProxyRequire);
+    extension || matches!(name, Name::Priority | Name::AlertInfo | Name::RejectContact)
 }
 
 fn reason(because: Because) -> &'static str {

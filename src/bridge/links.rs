@@ -6,6 +6,7 @@ use crate::emergency::lane::Lane;
 use crate::sip::header::{NameAddr, values};
 use crate::sip::ids::{Ids, Kind};
 use crate::sip::{Flow, Message, Method, Name, Transport};
+use crate::words::Country;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -71,6 +72,18 @@ pub struct Links {
     pub domain: String,
     /// `routing.inbound`.
     pub inbound: Option<PeerId>,
+}
+
+impl Links {
+    /// Where a neighbour is, whatever its messages say.
+    pub(super) fn home(&self, origin: Origin) -> Option<Flow> {
+        let link = match origin {
+            Origin::Peer(p) | Origin::Both(p, _) => self.peers.get(usize::from(p.0)),
+            Origin::Trunk(t) => self.trunks.get(usize::from(t.0)),
+            Origin::Stranger => None,
+        };
+        link.map(|l| l.flow)
+    }
 }
 
 /// An address that messages come from.
@@ -151,6 +164,7 @@ fn within(ip: IpAddr, net: IpAddr, len: u8) -> bool {
 pub(super) struct CalledUris<'a> {
     request_uri: &'a [u8],
     others: SmallVec<[&'a [u8]; 4]>,
+    country: Option<Country>,
 }
 
 impl<'a> CalledUris<'a> {
@@ -159,11 +173,12 @@ impl<'a> CalledUris<'a> {
         for name in [Name::PCalledPartyId, Name::To, Name::HistoryInfo, Name::Diversion] {
             others.extend(msg.all(name).flat_map(values).filter_map(NameAddr::parse).map(|n| n.uri));
         }
-        Self { request_uri: msg.uri(), others }
+        let told = msg.get(Name::XEmergencyCountry).and_then(|v| std::str::from_utf8(v).ok());
+        Self { request_uri: msg.uri(), others, country: told.and_then(Country::parse) }
     }
 
     pub(super) fn called(&self) -> Called<'_> {
-        Called { request_uri: self.request_uri, others: &self.others }
+        Called { request_uri: self.request_uri, others: &self.others, country: self.country }
     }
 }
 

@@ -6,10 +6,12 @@
 //!
 //! Read [`Shard`] first: it owns one thread's calls.
 
+mod again;
 mod call;
 mod compose;
 mod dialog;
 mod emergency;
+mod extensions;
 mod links;
 mod ordinary;
 mod own;

@@ -2,8 +2,8 @@
 //!
 //! Nothing here knows emergencies; what the story hands down as ordinary comes here as well.
 
-use super::call::{CallKey, Fate, Kind, Leg, Owner, Side};
-use super::compose::{Dress, contact, user_of, without_tag};
+use super::call::{CallKey, Fate, Kind, Leg, Owner, Progress, Side};
+use super::compose::{Dress, contact, dialed_user, user_of, without_tag};
 use super::links::Link;
 use super::shard::{Shard, Wake};
 use super::understood::Beyond;
@@ -34,7 +34,7 @@ impl Shard {
     pub(super) fn begin_ordinary(&mut self, key: CallKey, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(msg) = &call.invite else { return };
-        let (faults, user, origin) = (msg.faults(), user_of(msg.uri()), call.origin);
+        let (faults, user, origin) = (msg.faults(), dialed_user(msg.uri()).unwrap_or_default(), call.origin);
         let (exhausted, beyond) = (msg.max_forwards() == Some(0), Beyond::of(msg));
         call.kind = Kind::Ordinary(Hunt { hops: VecDeque::new(), next_leg: 0 });
         if !faults.is_clean() {
@@ -129,7 +129,7 @@ impl Shard {
         let Some((host, flow)) = self.link(hop).map(|l| (l.host.clone(), l.flow)) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(msg) = call.invite.take() else { return };
-        let uri = Link::uri_at(&host, flow, &user_of(msg.uri()));
+        let uri = Link::uri_at(&host, flow, &dialed_user(msg.uri()).unwrap_or_default());
         let caller = crate::sip::dialog::contact_uri(&msg).map(|u| user_of(&u)).unwrap_or_default();
         let ours = contact(&caller, self.endpoint.locals(), flow);
         let owner = Owner::Leg { call: key, leg: id, side: Side::Far };
@@ -138,15 +138,14 @@ impl Shard {
         let far = self.endpoint.open_caller_dialog(from, to, uri.into(), ours, flow, owner);
         let hops = msg.max_forwards().unwrap_or(70).saturating_sub(1);
         if let Some((invite, mut w)) = self.endpoint.begin(far, b"INVITE", hops, owner, now) {
-            let distrust = self.calls.get(key).is_some_and(|c| !self.believes_marks_of(c.origin));
-            if distrust {
-                Dress::Open.copy_but(&mut w, &msg, is_a_mark);
-            } else {
+            if self.calls.get(key).is_some_and(|c| self.believes_marks_of(c.origin)) {
                 Dress::Open.copy(&mut w, &msg);
+            } else {
+                Dress::Open.copy_unmarked(&mut w, &msg);
             }
             let body = Dress::Open.body(&msg);
             self.endpoint.send(invite, w.finish_body(&body), now);
-            self.add_leg(key, Leg { id, invite, far, near: None, dress: Dress::Open, fate: Fate::Open });
+            self.add_leg(key, Leg::new(id, invite, far, Dress::Open));
             let silence = self.setup.site.placing.silence;
             self.wakes.arm(now + silence, Wake::Silence(key, id));
         }
@@ -159,7 +158,7 @@ impl Shard {
     fn refuse_as(&mut self, key: CallKey, id: LegId, msg: &Message, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let server = call.server;
-        call.progress = super::call::Progress::Over;
+        call.progress = Progress::Over;
         call.invite = None;
         if let Some(mut w) = self.endpoint.reply(server, msg.status()) {
             Dress::Open.copy(&mut w, msg);
@@ -181,17 +180,21 @@ impl Shard {
         }
     }
 
+    /// The caller has been answered.
+    pub(super) fn over(&mut self, key: CallKey) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.progress = Progress::Over;
+        }
+        self.settle(key);
+    }
+
     /// RULES C6: marks from a source that is not trusted are stripped.
-    fn believes_marks_of(&self, origin: Origin) -> bool {
+    pub(super) fn believes_marks_of(&self, origin: Origin) -> bool {
         match origin {
             Origin::Trunk(t) | Origin::Both(_, t) => self.setup.site.trunk(t).is_some_and(|t| t.trust_marks),
             _ => false,
         }
     }
-}
-
-fn is_a_mark(name: Name) -> bool {
-    matches!(name, Name::ResourcePriority | Name::Priority)
 }
 
 /// A dialed user with its escapes decoded, for the patterns of the routes.

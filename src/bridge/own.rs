@@ -2,9 +2,9 @@
 //!
 //! Neither can touch a call: a health answer only orders trunks, and nothing waits for a publication.
 
-use super::call::Owner;
+use super::call::{CallKey, Owner};
 use super::shard::{Do, Shard, Wake};
-use crate::emergency::facts::{Input, Side, TrunkId};
+use crate::emergency::facts::{Input, LegId, Side, TrunkId};
 use crate::sip::compose::{self, Plain};
 use crate::sip::{Flow, Message, Name};
 use crate::words::{Private, Time};
@@ -22,6 +22,8 @@ new_key_type! {
 pub(super) enum Errand {
     /// A trunk's health. The number is that of the configuration that asked for it.
     Probe(TrunkId, u32),
+    /// Whether the far end of a ringing leg is still there, its connection being lost.
+    Reopen(CallKey, LegId),
     /// An agent's presence.
     Publish(PublicationKey),
 }
@@ -87,7 +89,7 @@ impl Shard {
     pub(super) fn run_errand(&mut self, errand: Errand, now: Time) {
         match errand {
             Errand::Probe(trunk, generation) if generation == self.own.generation => self.probe(trunk, now),
-            Errand::Probe(..) => {}
+            Errand::Probe(..) | Errand::Reopen(..) => {}
             Errand::Publish(key) => self.publish(key, now),
         }
     }
@@ -97,6 +99,7 @@ impl Shard {
         match errand {
             // Any answer is a sign of life but 503, which says "not now" (RFC 3261 section 21.5.4).
             Errand::Probe(trunk, _) => self.trunk_is(trunk, msg.status() != 503, now),
+            Errand::Reopen(..) => {}
             Errand::Publish(key) => self.on_published(key, msg, now),
         }
     }
@@ -105,6 +108,7 @@ impl Shard {
     pub(super) fn on_errand_failed(&mut self, errand: Errand, now: Time) {
         match errand {
             Errand::Probe(trunk, _) => self.trunk_is(trunk, false, now),
+            Errand::Reopen(call, leg) => self.on_leg_still_lost(call, leg, now),
             Errand::Publish(key) => self.retry_publication(key, now),
         }
     }
@@ -123,21 +127,26 @@ impl Shard {
         let generation = self.own.generation;
         let Some(link) = self.setup.links.trunks.get(usize::from(trunk.0)) else { return };
         let Some(every) = link.probe else { return };
-        let errand = Errand::Probe(trunk, generation);
-        let (tx, via) = self.endpoint.begin_plain(link.flow, Owner::Own(errand), now);
+        let (errand, flow, host) = (Errand::Probe(trunk, generation), link.flow, link.host.clone());
+        self.ask_for_health(errand, flow, &host, now);
+        self.wakes.arm(now + every, Wake::Errand(errand));
+    }
+
+    /// Sends OPTIONS.
+    pub(super) fn ask_for_health(&mut self, errand: Errand, flow: Flow, host: &str, now: Time) {
+        let (tx, via) = self.endpoint.begin_plain(flow, Owner::Own(errand), now);
         let id = String::from_utf8_lossy(self.endpoint.plain_id(tx).as_bytes()).into_owned();
         self.own.seq = self.own.seq.wrapping_add(1) & 0x7fff_ffff;
         let bytes = compose::options(Plain {
             user: None,
-            host: &link.host,
-            stream: link.flow.transport.is_reliable(),
+            host,
+            stream: flow.transport.is_reliable(),
             via,
             from: &format!("sip:{}", self.setup.links.domain),
             id: &id,
             seq: self.own.seq,
         });
         self.endpoint.send(tx, bytes, now);
-        self.wakes.arm(now + every, Wake::Errand(errand));
     }
 
     fn trunk_is(&mut self, trunk: TrunkId, up: bool, now: Time) {

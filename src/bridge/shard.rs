@@ -14,7 +14,7 @@ use crate::emergency::site::Site;
 use crate::pool::PoolError;
 use crate::sip::timer::TimerWheel;
 use crate::sip::write::Writer;
-use crate::sip::{ClientKey, Endpoint, Event, Flow, Locals, Message, Method, Name, ServerKey, Transmit, sdp};
+use crate::sip::{ClientKey, DialogKey, Endpoint, Event, Flow, Locals, Message, Method, Name, ServerKey, Transmit, sdp};
 use crate::words::Time;
 use slotmap::{SecondaryMap, SlotMap};
 use smallvec::SmallVec;
@@ -65,6 +65,8 @@ pub struct Census {
     pub transactions: usize,
     /// Dialogs.
     pub dialogs: usize,
+    /// Responses that matched nothing, since the start.
+    pub strays: u64,
 }
 
 /// What the shard's own timers are for.
@@ -83,6 +85,8 @@ pub struct Shard {
     pub(super) calls: SlotMap<CallKey, Call>,
     /// The call of each INVITE to us.
     invites: SecondaryMap<ServerKey, CallKey>,
+    /// The re-INVITEs that were passed on and are not answered yet.
+    pub(super) passed_invites: SecondaryMap<ServerKey, ClientKey>,
     pub(super) story: Option<Gateway>,
     /// When the story wants to be asked again.
     story_deadline: Option<Time>,
@@ -106,6 +110,7 @@ impl Shard {
             setup: setup.clone(),
             calls: SlotMap::with_key(),
             invites: SecondaryMap::new(),
+            passed_invites: SecondaryMap::new(),
             story: (index == 0).then(|| Gateway::new(Arc::clone(&setup.site))).transpose()?,
             story_deadline: None,
             at_hand: None,
@@ -207,25 +212,33 @@ impl Shard {
     pub fn census(&self) -> Census {
         let (clients, servers, dialogs) = self.endpoint.census();
         let emergencies = self.calls.values().filter(|c| c.kind.is_storys()).count();
-        Census { emergencies, ordinary: self.calls.len() - emergencies, transactions: clients + servers, dialogs }
+        Census {
+            emergencies,
+            ordinary: self.calls.len() - emergencies,
+            transactions: clients + servers,
+            dialogs,
+            strays: self.endpoint.strays,
+        }
     }
 
     fn on_event(&mut self, event: Event<Owner>, now: Time) {
         match event {
             Event::Invite { tx, msg, flow } => self.on_invite(tx, msg, flow, now),
             Event::Request { tx, dialog, msg, flow } => match dialog {
-                Some((_, Owner::Leg { call, leg, side })) => self.on_request_in_call(tx, call, leg, side, &msg, now),
+                Some((here, owner @ Owner::Leg { .. })) => self.on_request_in_call(tx, here, owner, &msg, now),
                 _ => self.on_request_outside(tx, &msg, flow, now),
             },
             Event::Ack { dialog, msg, .. } => self.on_ack(dialog, &msg),
             Event::Cancelled { tx, .. } => self.on_cancelled(tx, now),
             Event::Response { tx, owner, msg } => match owner {
                 Owner::Leg { call, leg, .. } => self.on_leg_response(tx, call, leg, msg, now),
-                Owner::Passed { call, leg, side, server } => self.on_passed_response(call, leg, side, server, &msg, now),
+                Owner::Passed(passed) => self.on_passed_response(passed, &msg, now),
                 Owner::Own(errand) => self.on_errand_response(errand, &msg, now),
             },
             Event::TimedOut { tx, owner } => self.on_no_response(tx, owner, false, now),
             Event::Unreachable { tx, owner } => self.on_no_response(tx, owner, true, now),
+            Event::Lost { owner: Owner::Leg { call, leg, .. }, .. } => self.on_leg_lost(call, leg, now),
+            Event::Lost { .. } => {}
             Event::NoAck { owner, .. } => self.on_no_ack(owner, now),
         }
     }
@@ -258,7 +271,7 @@ impl Shard {
     }
 
     fn on_cancelled(&mut self, tx: ServerKey, now: Time) {
-        let Some(&key) = self.invites.get(tx) else { return };
+        let Some(&key) = self.invites.get(tx) else { return self.on_passed_cancelled(tx, now) };
         let Some(call) = self.calls.get(key) else { return };
         if call.progress != Progress::Waiting {
             return;
@@ -322,23 +335,25 @@ impl Shard {
             return;
         }
         leg.fate = Fate::GivenUp(reason);
-        let (invite, near) = (leg.invite, leg.near.take());
+        let nears = std::iter::once(leg.near.take()).chain(leg.forks.iter_mut().map(|f| f.1.take()));
+        let nears: SmallVec<[DialogKey; 2]> = nears.flatten().collect();
+        let invite = leg.invite;
         self.endpoint.give_up(invite, bytes::Bytes::from_static(reason.as_bytes()), now);
-        if let Some(near) = near {
-            self.endpoint.end_dialog(near);
-        }
+        nears.into_iter().for_each(|near| self.endpoint.end_dialog(near));
     }
 
     /// A leg will never become anything.
     pub(super) fn end_leg(&mut self, key: CallKey, id: LegId) {
         let Some(leg) = self.calls.get_mut(key).and_then(|c| c.leg_mut(id)) else { return };
         leg.fate = Fate::Gone;
-        let (far, near) = (leg.far, leg.near.take());
-        self.endpoint.end_dialog(far);
-        if let Some(near) = near {
-            self.endpoint.end_dialog(near);
-        }
+        self.forget_dialogs(key, id);
         self.settle(key);
+    }
+
+    /// Ends the dialogs of a leg on both sides.
+    pub(super) fn forget_dialogs(&mut self, key: CallKey, id: LegId) {
+        let Some(leg) = self.calls.get_mut(key).and_then(|c| c.leg_mut(id)) else { return };
+        leg.take_dialogs().into_iter().for_each(|dialog| self.endpoint.end_dialog(dialog));
     }
 
     /// Forgets a call of which nothing is left.

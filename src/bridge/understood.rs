@@ -72,7 +72,12 @@ impl Beyond {
 }
 
 fn unknown(msg: &Message) -> impl Iterator<Item = &[u8]> {
-    msg.all(Name::Require).flat_map(values).filter(|tag| !EXTENSIONS.iter().any(|e| tag.eq_ignore_ascii_case(e.as_bytes())))
+    msg.all(Name::Require).flat_map(values).filter(|tag| !is_understood(tag))
+}
+
+/// Whether this option tag is one of [`EXTENSIONS`].
+pub(super) fn is_understood(tag: &[u8]) -> bool {
+    EXTENSIONS.iter().any(|e| tag.eq_ignore_ascii_case(e.as_bytes()))
 }
 
 #[cfg(test)]

@@ -193,6 +193,7 @@ impl SideThread {
                 gauge!("e911d_calls", "kind" => "ordinary").set(sum(|c| c.ordinary));
                 gauge!("e911d_transactions").set(sum(|c| c.transactions));
                 gauge!("e911d_dialogs").set(sum(|c| c.dialogs));
+                counter!("e911d_lost_total", "why" => "stray_response").absolute(census.values().map(|c| c.strays).sum());
             }
             ToSide::Numbers(shelves) => {
                 for shelf in shelves {

@@ -54,6 +54,8 @@ pub enum CallEvent {
     Abandoned,
     /// One side ended the answered call.
     Ended(Party),
+    /// The emergency call of whom a callback rings is over.
+    AgentFree,
     /// Time passed.
     Tick,
 }
@@ -233,7 +235,7 @@ impl Placing {
             CallEvent::Committed => self.committed(world),
             CallEvent::Leg(id, event) => return self.on_leg(id, event, world),
             CallEvent::Abandoned | CallEvent::Ended(_) => return self.abandoned(world),
-            CallEvent::Tick => {}
+            CallEvent::Tick | CallEvent::AgentFree => {}
         }
         self.advance(world)
     }
@@ -262,7 +264,7 @@ impl Placing {
             }
             LegEvent::Refused { status } => self.refused(at, Some(status), world),
             LegEvent::TimedOut => self.refused(at, None, world),
-            LegEvent::Unreachable if self.legs[at].heard == Heard::Ringing => {
+            LegEvent::Lost => {
                 self.legs[at].heard = Heard::Lost;
                 self.advance(world)
             }
@@ -435,6 +437,7 @@ impl Placing {
             target: target(world.site, &self.facts.dialed, attempt),
             shown: Private::new(shown),
             body,
+            test: self.facts.about.test,
         });
         self.facts.placed(world.out);
     }
@@ -519,13 +522,14 @@ impl Ringing {
             CallEvent::Leg(_, LegEvent::Answered) => return self.placing.connect(self.leg, world),
             CallEvent::Leg(_, LegEvent::Refused { status }) => return self.go_on().refused(0, Some(status), world),
             CallEvent::Leg(_, LegEvent::TimedOut) => return self.go_on().refused(0, None, world),
-            CallEvent::Leg(_, LegEvent::Unreachable) => {
+            CallEvent::Leg(_, LegEvent::Lost) => {
                 self.leg.heard = Heard::Lost;
                 return self.go_on().advance(world);
             }
+            CallEvent::Leg(_, LegEvent::Unreachable) => return self.go_on().refused(0, None, world),
             CallEvent::Abandoned | CallEvent::Ended(_) => return self.go_on().abandoned(world),
             CallEvent::Committed => self.placing.committed(world),
-            CallEvent::Leg(_, LegEvent::Trying) | CallEvent::Tick => {}
+            CallEvent::Leg(_, LegEvent::Trying) | CallEvent::Tick | CallEvent::AgentFree => {}
         }
         EmergencyCall::Ringing(self)
     }
@@ -550,7 +554,7 @@ impl Talking {
                 }
                 return EmergencyCall::Talking(self);
             }
-            CallEvent::Committed | CallEvent::Tick => return EmergencyCall::Talking(self),
+            CallEvent::Committed | CallEvent::Tick | CallEvent::AgentFree => return EmergencyCall::Talking(self),
         };
         let ended_by = if by == Party::Caller { EndedBy::Agent } else { EndedBy::Trunk };
         EmergencyCall::Ended(Ended {

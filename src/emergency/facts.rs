@@ -4,7 +4,7 @@
 //! is missing: no input says that a mail, a presence server or a store failed, so none of them can reach a
 //! call.
 
-use crate::words::{E164, Private, Time};
+use crate::words::{Country, E164, Private, Time};
 
 /// A peer's place in [`Site::peers`](super::site::Site).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +42,8 @@ pub struct Called<'a> {
     pub request_uri: &'a [u8],
     /// P-Called-Party-ID, To, then History-Info and Diversion entries, in that order; URIs without their `<>`.
     pub others: &'a [&'a [u8]],
+    /// Where a peer says that the caller is (`X-Emergency-Country`).
+    pub country: Option<Country>,
 }
 
 /// What the INVITE says about who calls; URIs without their `<>`.
@@ -114,6 +116,8 @@ pub enum LegEvent {
     },
     /// The transport says that nobody is there: ICMP, reset, connection refused.
     Unreachable,
+    /// It had said something, its connection is gone and could not be opened anew (RULES P8). It may still answer.
+    Lost,
     /// Timer B: no final response in 32 s and no provisional either.
     TimedOut,
 }
@@ -253,6 +257,8 @@ pub enum CallEffect {
         shown: Private<E164>,
         /// What of the body goes along.
         body: BodyForm,
+        /// A test, which must never ask for real help (RULES R5).
+        test: bool,
     },
     /// Ring a device, an alternate or the desk for a callback.
     Ring {
@@ -303,6 +309,13 @@ pub enum CallEffect {
         retry_after: Option<u32>,
         /// Reason header text for people, or empty.
         text: &'static str,
+    },
+    /// Tell a caller outside the dialed number's country which number helps there: 403 with a Warning (RULES R7).
+    RefuseAbroad {
+        /// The call.
+        call: CallId,
+        /// The local emergency number.
+        number: &'static str,
     },
 }
 

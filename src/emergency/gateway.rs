@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::abroad::Whereabouts;
 use super::call::{self, CallEvent, EmergencyCall, Facts, World};
 use super::callback::{self, Situation};
-use super::caller::{self, Caller, Directory, number_in, peer_of};
+use super::caller::{self, Caller, Directory, number_in};
 use super::facts::{CallEffect, CallId, Called, CallerEvidence, Input, Invite, Origin, Output, Side, TrunkId};
 use super::lane::Lane;
 use super::lease::{Found, Leases, RecordId, View};
@@ -23,6 +24,7 @@ use super::privacy::{Outcome, Tier};
 use super::ringing::{self, CallbackCall};
 use super::site::Site;
 use crate::pool::{Pool, PoolError, ShelfId};
+use crate::words::plan::{Plan, plan};
 use crate::words::{E164, Private, Time};
 
 /// Leases that end in one step at most; the rest follows in the next, so that no call waits for them.
@@ -153,6 +155,10 @@ impl Gateway {
         }
         // Who calls, and over which trunks does the call go?
         let caller = self.directory.identify(&self.site, invite.origin, &invite.caller);
+        // The number helps nobody where she is, for certain: she is told at once which one does (RULES R7).
+        if let Some(number) = self.number_there(invite, &dialed, &caller) {
+            return self.refuse_abroad(invite, &dialed, &caller, number, now);
+        }
         let came_over = trunk_alone(invite.origin);
         let question = Question { dialed: &dialed, caller: &caller, came_over, call: invite.call };
         let decision = path::decide(&self.site, &self.health, &question);
@@ -224,8 +230,25 @@ impl Gateway {
         }
         let caller = self.agents_abroad.then(|| self.directory.identify(&self.site, invite.origin, &invite.caller));
         let agent = caller.as_ref().and_then(Caller::agent).map(AsRef::as_ref);
-        let country = caller::country(&self.site, agent, peer_of(invite.origin));
+        let country = Whereabouts::of(&self.site, invite.origin, invite.called.country, agent).country();
         self.site.numbers.recognise(invite.called.request_uri, country)
+    }
+
+    /// The emergency number of the country where the caller certainly is, if that is not the one of the number dialed.
+    fn number_there(&self, invite: &Invite<'_>, dialed: &Dialed, caller: &Caller) -> Option<&'static str> {
+        let agent = caller.agent().map(AsRef::as_ref);
+        let there = Whereabouts::of(&self.site, invite.origin, invite.called.country, agent);
+        let refuse = dialed.outside && !dialed.service.is_test() && there.is_certain();
+        refuse.then(|| there.country().and_then(plan))?.map(Plan::usual)
+    }
+
+    fn refuse_abroad(&mut self, invite: &Invite<'_>, dialed: &Dialed, caller: &Caller, number: &'static str, now: Time) {
+        self.out.call(CallEffect::RefuseAbroad { call: invite.call, number });
+        let about =
+            About { caller: caller.clone(), time: now, dialed: dialed.canonical, path: "none", test: false, remark: None };
+        self.out.side(Side::Notice(Notice::over(&self.site, &about, None, Outcome::Refused, now)));
+        self.out.side(Side::Counted { path: about.path, trunk: None, outcome: Outcome::Refused.word() });
+        self.out.log("emergency call refused: outside the number's country", invite.call, None);
     }
 
     /// Whether From or a P-Asserted-Identity is one of our callback numbers.
@@ -293,12 +316,20 @@ impl Gateway {
     fn settle(&mut self, ended: &call::Ended, now: Time) {
         let (facts, word) = (&ended.facts, ended.outcome.word());
         self.leases.leg_down(&self.site, facts.record, now);
+        self.agent_is_free(facts.record, now);
         if !facts.about.test {
             self.end_presence(facts.about.caller.agent().map(|a| a.id.clone()), ended.by, now);
             self.out.side(Side::Counted { path: facts.about.path, trunk: ended.trunk, outcome: word });
         }
         self.out.side(Side::Notice(Notice::over(&self.site, &facts.about, facts.shown, ended.outcome, now)));
         self.out.log(word, facts.call, ended.trunk);
+    }
+
+    /// Callbacks that found her on this call try her again (RULES C3).
+    fn agent_is_free(&mut self, record: RecordId, now: Time) {
+        let is_for_her = |kind: &Kind| matches!(kind, Kind::Callback(c) if c.is_for(record));
+        let waiting: Vec<_> = self.calls.iter().filter(|(_, r)| is_for_her(&r.kind)).map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|id| self.event(id, CallEvent::AgentFree, now));
     }
 
     fn settle_callback(&mut self, ended: &ringing::Ended, now: Time) {

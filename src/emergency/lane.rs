@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::caller::{any_holds, number_in, peer_of};
+use super::abroad::Whereabouts;
+use super::caller::{any_holds, number_in};
 use super::facts::{Called, Origin, TrunkId};
 use super::site::Site;
 use crate::pool::Pool;
@@ -47,9 +48,10 @@ impl Lane {
             _ => {}
         }
         let uri = called.request_uri;
-        let peer = peer_of(origin).and_then(|p| self.site.peer(p)).and_then(|p| p.country).or(self.site.country);
-        self.site.numbers.recognise(uri, peer).is_some()
-            || self.countries.iter().any(|c| Some(*c) != peer && self.site.numbers.recognise(uri, Some(*c)).is_some())
+        let usual = Whereabouts::of(&self.site, origin, None, None).country();
+        let told = Whereabouts::of(&self.site, origin, called.country, None).told;
+        let others = self.countries.iter().copied().chain(told).filter(|c| Some(*c) != usual);
+        std::iter::once(usual).chain(others.map(Some)).any(|c| self.site.numbers.recognise(uri, c).is_some())
     }
 
     fn may_be_callback(&self, trunk: TrunkId, called: &Called<'_>) -> bool {

@@ -5,10 +5,11 @@
 //! and [`lease`] (which number it shows, and whom that number leads back to). It is not a SIP stack: what a
 //! decision means on the wire is the bridge's business.
 //!
-//! Policy, free functions on data: [`number`], [`caller`], [`path`], [`ladder`], [`callback`], [`presence`],
+//! Policy, free functions on data: [`number`], [`caller`], [`abroad`], [`path`], [`ladder`], [`callback`], [`presence`],
 //! [`notice`], [`privacy`]. Mechanism: [`gateway`], [`call`] (the call out), [`ringing`] (the call back), [`lease`],
 //! [`lane`], [`outputs`].
 
+pub mod abroad;
 pub mod call;
 pub mod callback;
 pub mod caller;

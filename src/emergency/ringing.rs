@@ -62,6 +62,8 @@ pub struct Ringing {
     desk: Option<Device>,
     desk_at: Option<Time>,
     desk_when_busy: bool,
+    /// The agent's devices, to be rung again when her emergency call is over.
+    busy: Option<Vec<Device>>,
     /// Nobody is left who rings: until when to wait, and when to try the desk again.
     hold: Option<Hold>,
     told: bool,
@@ -118,6 +120,7 @@ impl CallbackCall {
         let ringing = Ringing {
             called,
             legs: Vec::with_capacity(2),
+            busy: plan.groups.first().filter(|_| plan.desk_when_busy).cloned(),
             groups: plan.groups.into(),
             others,
             desk_at: plan.desk.is_some().then(|| now + plan.desk_after),
@@ -147,6 +150,11 @@ impl CallbackCall {
         }
     }
 
+    /// Whether it still rings for the holder of this record.
+    pub fn is_for(&self, record: RecordId) -> bool {
+        matches!(self, Self::Ringing(state) if state.called.records.contains(&record))
+    }
+
     /// The word for operators.
     pub fn state(&self) -> &'static str {
         match self {
@@ -166,6 +174,7 @@ impl Ringing {
                 self.give_up_all(Because::CallerCancelled, out);
                 return self.ended(Outcome::Abandoned, EndedBy::Trunk);
             }
+            CallEvent::AgentFree => self.agent_free(out, now),
             CallEvent::Committed | CallEvent::Tick => {}
         }
         self.advance(out, now)
@@ -197,6 +206,10 @@ impl Ringing {
             LegEvent::Unreachable | LegEvent::TimedOut => {
                 self.legs.remove(at);
             }
+            LegEvent::Lost => {
+                let leg = &mut self.legs[at];
+                (leg.silent_until, leg.trying, leg.overdue) = (None, false, true);
+            }
             LegEvent::Trying => {
                 let leg = &mut self.legs[at];
                 leg.silent_until = leg.silent_until.map(|_| now + NOTHING_BUT_TRYING);
@@ -207,6 +220,15 @@ impl Ringing {
                 self.tell(out);
             }
             LegEvent::Answered => {}
+        }
+    }
+
+    /// Whose phone was busy with the emergency call is rung again, beside the desk (RULES C3).
+    fn agent_free(&mut self, out: &mut Outputs, now: Time) {
+        if self.legs.iter().all(|l| l.overdue || l.desk)
+            && let Some(devices) = self.busy.take()
+        {
+            self.ring(devices, false, out, now);
         }
     }
 
@@ -319,7 +341,9 @@ impl Talking {
                 out.call(CallEffect::GiveUp { call: self.called.call, leg, because });
                 return CallbackCall::Talking(self);
             }
-            CallEvent::Leg(..) | CallEvent::Committed | CallEvent::Tick => return CallbackCall::Talking(self),
+            CallEvent::Leg(..) | CallEvent::Committed | CallEvent::Tick | CallEvent::AgentFree => {
+                return CallbackCall::Talking(self);
+            }
         };
         // Here the agent is the one who was called.
         let by = if by == Party::Callee { EndedBy::Agent } else { EndedBy::Trunk };

@@ -3,12 +3,13 @@
 use super::dialog::Peer;
 use super::endpoint::{Endpoint, Event};
 use super::flow::Flow;
-use super::scan::{Message, Name};
+use super::scan::{Message, Method, Name};
 use super::transaction::{Client, InviteClient, Todo};
 use super::write::Writer;
 use super::{ClientKey, DialogKey};
 use crate::words::Time;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 /// One of the two client machines.
 pub(super) enum Machine {
@@ -88,8 +89,12 @@ enum Cancel {
 
 pub(super) struct ClientTransaction<O> {
     pub(super) invite: bool,
+    /// [`Method::Other`] matches any response.
+    pub(super) method: Method,
     pub(super) machine: Machine,
     pub(super) flow: Flow,
+    /// Where else it may be sent, the last one first.
+    pub(super) ways: SmallVec<[Flow; 2]>,
     pub(super) bytes: Bytes,
     pub(super) owner: O,
     pub(super) deadline: Option<Time>,
@@ -97,7 +102,7 @@ pub(super) struct ClientTransaction<O> {
     pub(super) ack: Option<(Flow, Bytes)>,
     dialog: Option<DialogKey>,
     /// Nobody wants to hear what becomes of it.
-    silent: bool,
+    pub(super) silent: bool,
     cancel: Cancel,
     /// The To tag of the first 2xx.
     answered_by: Bytes,
@@ -107,8 +112,10 @@ impl<O> ClientTransaction<O> {
     pub(super) fn new(invite: bool, flow: Flow, owner: O, dialog: Option<DialogKey>, now: Time) -> Self {
         Self {
             invite,
+            method: if invite { Method::Invite } else { Method::Other },
             machine: Machine::new(invite, now, true),
             flow,
+            ways: SmallVec::new(),
             bytes: Bytes::new(),
             owner,
             deadline: None,
@@ -118,6 +125,12 @@ impl<O> ClientTransaction<O> {
             cancel: Cancel::No,
             answered_by: Bytes::new(),
         }
+    }
+
+    /// Whether a response with this method in its CSeq may be for it (RFC 3261 section 17.1.3). A CANCEL has its INVITE's
+    /// branch.
+    pub(super) fn asks_for(&self, method: &[u8]) -> bool {
+        self.method == Method::Other || self.method == Method::of(method) || (self.invite && method == b"CANCEL")
     }
 }
 
@@ -139,6 +152,11 @@ impl<O: Copy> Endpoint<O> {
         client.deadline = client.machine.deadline();
         let deadline = client.deadline;
         self.arm_client(tx, deadline);
+    }
+
+    /// Whether an INVITE of ours was given up.
+    pub fn is_given_up(&self, tx: ClientKey) -> bool {
+        self.clients.get(tx).is_some_and(|c| !matches!(c.cancel, Cancel::No))
     }
 
     /// Ends a dialog with a BYE whose fate interests nobody. `reason` is a Reason value, or empty.

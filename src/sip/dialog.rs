@@ -4,7 +4,7 @@ use super::flow::{Flow, Locals, Transport};
 use super::header::{NameAddr, values};
 use super::ids::Id;
 use super::scan::{Message, Name, is_call_id, is_name_addr, is_request_uri};
-use super::{ClientKey, ServerKey};
+use super::{ClientKey, DialogKey, ServerKey};
 use crate::words::uri::Uri;
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -35,6 +35,8 @@ pub struct Dialog<O> {
     pub target: Bytes,
     /// The next hop.
     pub flow: Flow,
+    /// Where the far end is known to be whatever its Contact says: the neighbour's configured address.
+    pub home: Option<Flow>,
     /// Our Contact value.
     pub contact: Bytes,
     /// Whether a 2xx was sent or received.
@@ -43,6 +45,10 @@ pub struct Dialog<O> {
     pub invite: Option<ClientKey>,
     /// The CSeq of that INVITE.
     pub invite_seq: u32,
+    /// The last UPDATE from us.
+    pub update: Option<ClientKey>,
+    /// Other early dialogs of the same INVITE, which have this one's tag of ours.
+    pub forks: SmallVec<[DialogKey; 0]>,
     /// The INVITE to us whose 2xx waits for its ACK.
     pub answered: Option<ServerKey>,
     /// Hung up by us before that ACK came: the BYE waits for it. Holds the Reason value.
@@ -113,6 +119,24 @@ impl<O> Dialog<O> {
         if let Some(target) = target {
             self.target = target;
         }
+    }
+
+    /// The URI of the first route, where that is a strict router: one without `lr` (RFC 3261 section 16.12).
+    pub(super) fn strict_router(&self) -> Option<&[u8]> {
+        let uri = NameAddr::parse(self.routes.first()?)?.uri;
+        Uri::parse(uri)?.param("lr").is_none().then_some(uri)
+    }
+
+    /// The ways that a request may take once `hop` has failed, the last one first. What begins a dialog takes none: whom
+    /// to try next is for others to decide.
+    pub(super) fn other_ways(&self, hop: Flow) -> SmallVec<[Flow; 2]> {
+        if self.remote_tag.is_empty() {
+            return SmallVec::new();
+        }
+        let same = |f: &Flow| f.transport == hop.transport && f.listener == hop.listener;
+        let home = self.home.filter(|f| same(f) && f.remote != hop.remote).map(|f| Flow { connection: 0, ..f });
+        let anew = (hop.connection != 0).then_some(Flow { connection: 0, ..hop });
+        home.into_iter().chain(anew).collect()
     }
 
     /// Where the next request goes: the first route, else the target, where that is an address; else back along the

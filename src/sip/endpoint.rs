@@ -11,7 +11,7 @@ use super::dialog::{Dialog, Peer, repaired, request_uri};
 use super::flow::{Flow, Locals};
 use super::header::NameAddr;
 use super::ids::{Id, Ids, Kind};
-use super::scan::{Message, Method, Name};
+use super::scan::{Faults, Message, Method, Name};
 use super::server::{ReplyHead, ServerTransaction, transaction_hash};
 use super::timer::TimerWheel;
 use super::write::Writer;
@@ -19,6 +19,7 @@ use super::{ClientKey, DialogKey, ServerKey};
 use crate::words::Time;
 use bytes::Bytes;
 use slotmap::{Key, KeyData, SlotMap};
+use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub enum Event<O> {
     TimedOut { tx: ClientKey, owner: O },
     /// The transport could not reach the far end.
     Unreachable { tx: ClientKey, owner: O },
+    /// The far end could not be reached after it had sent a provisional. It may still answer; nothing is forgotten.
+    Lost { tx: ClientKey, owner: O },
     /// A 2xx of ours was never acknowledged.
     NoAck { dialog: DialogKey, owner: O },
 }
@@ -144,17 +147,26 @@ impl<O: Copy> Endpoint<O> {
     }
 
     /// The transport could not deliver what this transaction sent.
+    ///
+    /// A request inside a dialog takes another way first: a connection that was lost is opened anew, and where the far
+    /// end's Contact leads nowhere it is asked for where its dialog came to be (RULES P11).
     pub fn unreachable(&mut self, tx: ClientKey) -> Option<Event<O>> {
-        let client = self.clients.get(tx)?;
+        let client = self.clients.get_mut(tx)?;
         if client.machine.is_answered() {
             return None;
         }
-        let owner = client.owner;
-        let heard = client.machine.has_provisional();
-        if !heard {
-            self.clients.remove(tx);
+        let (owner, silent) = (client.owner, client.silent);
+        if client.machine.has_provisional() {
+            return (!silent).then_some(Event::Lost { tx, owner });
         }
-        (!heard).then_some(Event::Unreachable { tx, owner })
+        if let Some(flow) = client.ways.pop() {
+            client.flow = flow;
+            let bytes = client.bytes.clone();
+            self.transmit(flow, bytes, Some(tx));
+            return None;
+        }
+        self.clients.remove(tx);
+        (!silent).then_some(Event::Unreachable { tx, owner })
     }
 
     /// Whether a request of ours has had no response at all.
@@ -190,6 +202,28 @@ impl<O: Copy> Endpoint<O> {
     /// A dialog, to be changed.
     pub fn dialog_mut(&mut self, key: DialogKey) -> Option<&mut Dialog<O>> {
         self.dialogs.get_mut(key)
+    }
+
+    /// Another early dialog of the same INVITE: its answer forked (RFC 3261 section 12.1).
+    pub fn fork_dialog(&mut self, root: DialogKey) -> Option<DialogKey> {
+        let mut fork = self.dialogs.get(root)?.clone();
+        (fork.remote_tag, fork.remote_seq, fork.update) = (Bytes::new(), None, None);
+        fork.forks.clear();
+        let fork = self.dialogs.insert(fork);
+        self.dialogs.get_mut(root)?.forks.push(fork);
+        Some(fork)
+    }
+
+    /// A fork has become the dialog: from now on it goes by the name of its INVITE's first one.
+    pub fn adopt_fork(&mut self, root: DialogKey, fork: DialogKey) {
+        let forks = self.dialogs.get_mut(root).map(|d| std::mem::take(&mut d.forks)).unwrap_or_default();
+        if let Some(mut chosen) = self.dialogs.remove(fork)
+            && let Some(place) = self.dialogs.get_mut(root)
+        {
+            chosen.forks = forks;
+            chosen.forks.retain(|f| *f != fork);
+            *place = chosen;
+        }
     }
 
     /// Forgets a dialog: requests in it get 481 from now on. One whose BYE still waits for an ACK goes when that is out.
@@ -243,8 +277,10 @@ impl<O: Copy> Endpoint<O> {
     /// An INVITE without a dialog: the same one by another way (RFC 3261 section 8.2.2.2) gets 482.
     fn receive_invite(&mut self, flow: Flow, msg: Message, hash: u64, now: Time) -> Option<Event<O>> {
         let merge = merge_hash(self.secret, &msg);
-        let first = merge.and_then(|m| self.index.get(&m)).and_then(|k| self.servers.get(*k));
-        if first.is_some_and(ServerTransaction::is_pending) {
+        let first = merge.and_then(|m| self.index.get(&m)).copied();
+        if let Some(first) = first.filter(|k| self.servers.get(*k).is_some_and(ServerTransaction::is_pending)) {
+            // RULES B5: not before the first one knows that it is being served.
+            self.say_trying(first, now);
             self.reply_stateless(flow, &msg, 482, &[]);
             return None;
         }
@@ -288,9 +324,10 @@ impl<O: Copy> Endpoint<O> {
     }
 
     fn receive_response(&mut self, msg: Message, now: Time) -> Option<Event<O>> {
-        let key = msg.top_via().and_then(|v| v.branch()).and_then(|b| self.ids.read_branch(b));
-        let key = key.map(|k| ClientKey::from(KeyData::from_ffi(k)));
-        let Some(key) = key.filter(|k| self.clients.contains_key(*k)) else {
+        let sound = !msg.faults().intersects(Faults::UNMATCHABLE);
+        let branch = msg.top_via().filter(|_| sound).and_then(|v| v.branch());
+        let key = branch.and_then(|b| self.ids.read_branch(b)).map(|k| ClientKey::from(KeyData::from_ffi(k)));
+        let Some(key) = key.filter(|k| self.clients.get(*k).is_some_and(|c| c.asks_for(msg.method_bytes()))) else {
             self.strays += 1;
             return None;
         };
@@ -299,10 +336,11 @@ impl<O: Copy> Endpoint<O> {
 
     /// The dialog of a request, by our tag in its To; Call-ID and their tag must fit (RFC 3261 section 12.2.2).
     fn find_dialog(&self, to_tag: &[u8], msg: &Message) -> Option<DialogKey> {
-        let key = DialogKey::from(KeyData::from_ffi(self.ids.read(Kind::Tag, to_tag)?));
-        let dialog = self.dialogs.get(key)?;
-        let fits = dialog.call_id == msg.call_id() && msg.from_tag().unwrap_or_default() == dialog.remote_tag;
-        fits.then_some(key)
+        let root = DialogKey::from(KeyData::from_ffi(self.ids.read(Kind::Tag, to_tag)?));
+        let forks = self.dialogs.get(root)?.forks.iter().copied();
+        let from = msg.from_tag().unwrap_or_default();
+        let fits = |key: &DialogKey| self.dialogs.get(*key).is_some_and(|d| d.call_id == msg.call_id() && d.remote_tag == from);
+        std::iter::once(root).chain(forks).find(fits)
     }
 
     /// RFC 3261 section 12.2.2: a CSeq that went backwards gets 500.
@@ -390,8 +428,11 @@ impl<O: Copy> Endpoint<O> {
             flow,
             contact,
             confirmed: false,
+            home: None,
             invite: None,
             invite_seq: 0,
+            update: None,
+            forks: SmallVec::new(),
             answered: None,
             ending: None,
         })
@@ -424,8 +465,11 @@ impl<O: Copy> Endpoint<O> {
                 flow,
                 contact,
                 confirmed: false,
+                home: Some(flow),
                 invite: None,
                 invite_seq: 0,
+                update: None,
+                forks: SmallVec::new(),
                 answered: None,
                 ending: None,
             }
@@ -445,13 +489,17 @@ impl<O: Copy> Endpoint<O> {
     ) -> Option<(ClientKey, Writer)> {
         let hop = self.dialogs.get(dialog).filter(|d| d.is_addressable())?.next_hop(&self.locals);
         let invite = method == b"INVITE";
-        let tx = self.clients.insert(ClientTransaction::new(invite, hop, owner, Some(dialog), now));
+        let mut client = ClientTransaction::new(invite, hop, owner, Some(dialog), now);
+        client.ways = self.dialogs.get(dialog)?.other_ways(hop);
+        client.method = Method::of(method);
+        let tx = self.clients.insert(client);
         let branch = self.branch(tx);
         let entry = self.dialogs.get_mut(dialog)?;
         entry.local_seq += 1;
-        if invite {
-            entry.invite = Some(tx);
-            entry.invite_seq = entry.local_seq;
+        match method {
+            b"INVITE" => (entry.invite, entry.invite_seq) = (Some(tx), entry.local_seq),
+            b"UPDATE" => entry.update = Some(tx),
+            _ => {}
         }
         let seq = entry.local_seq;
         let mut w = self.compose(dialog, method, seq, &branch, hop, max_forwards)?;
@@ -487,11 +535,16 @@ impl<O: Copy> Endpoint<O> {
 
     fn compose(&self, dialog: DialogKey, method: &[u8], seq: u32, branch: &Id, hop: Flow, max_forwards: u8) -> Option<Writer> {
         let entry = self.dialogs.get(dialog)?;
-        let mut w = Writer::request(method, &entry.target);
+        // RFC 3261 section 12.2.1.1: a strict router's URI stands in the request line, the target behind the other routes.
+        let strict = entry.strict_router();
+        let mut w = Writer::request(method, strict.unwrap_or(&entry.target));
         via(&mut w, &self.locals, hop, branch);
         w.header_num("Max-Forwards", u64::from(max_forwards));
-        for route in &entry.routes {
+        for route in entry.routes.iter().skip(usize::from(strict.is_some())) {
             w.header("Route", route);
+        }
+        if strict.is_some() {
+            w.header_parts("Route", &[b"<", &entry.target, b">"]);
         }
         w.header_parts("From", &[&entry.local, b";tag=", entry.local_tag.as_bytes()]);
         w.header("To", &entry.remote);

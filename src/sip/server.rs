@@ -176,6 +176,15 @@ impl<O: Copy> Endpoint<O> {
         self.transmit(Flow { remote: head.remote, ..flow }, w.finish(), None);
     }
 
+    /// A 100 for an INVITE that has not been told anything yet.
+    pub(super) fn say_trying(&mut self, key: ServerKey, now: Time) {
+        if self.servers.get(key).is_some_and(|tx| tx.is_pending() && tx.last.is_empty())
+            && let Some(w) = self.reply(key, 100)
+        {
+            self.respond(key, 100, None, w.finish(), now);
+        }
+    }
+
     pub(super) fn server_retransmission(&mut self, key: ServerKey) {
         let Some(tx) = self.servers.get(key) else { return };
         let send = match &tx.machine {

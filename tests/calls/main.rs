@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
 mod callbacks;
+mod corners;
+mod dialogs;
 mod emergencies;
 mod hostile;
 mod ordinary;

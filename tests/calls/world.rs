@@ -93,6 +93,11 @@ impl World {
         Self::with(CONFIG)
     }
 
+    /// The usual world with another config.
+    pub fn changed(change: impl FnOnce(&str) -> String) -> Self {
+        Self::with(&change(CONFIG))
+    }
+
     pub fn with(text: &str) -> Self {
         let config = config::read(text, Path::new("world.toml"), std::iter::empty()).expect("a good config");
         let bound = ["127.0.0.1:15060".parse().expect("an address")];

@@ -239,7 +239,7 @@ fn l10_the_number_is_found_in_every_form_and_behind_the_request_uri() {
     }
     let to = format!("sip:+1{ten}@gw");
     let others: [&[u8]; 2] = [b"sip:gw", to.as_bytes()];
-    let called = Called { request_uri: b"sip:line7@gw", others: &others };
+    let called = Called { request_uri: b"sip:line7@gw", others: &others, country: None };
     let invite = Invite { call: CallId(99), origin: TRUNK_A, called, caller, marks: Marks::default(), body: Body::Sdp };
     w.input(Input::Invite(invite));
     assert_eq!(w.wire()[0].get(..4), Some("ring"));
@@ -248,7 +248,8 @@ fn l10_the_number_is_found_in_every_form_and_behind_the_request_uri() {
 #[test]
 fn a_callback_and_an_emergency_concern_the_story_whether_or_not_the_number_is_leased() {
     let w = World::new(site());
-    let asks = |origin, uri: &str| w.gateway.concerns(origin, &Called { request_uri: uri.as_bytes(), others: &[] });
+    let asks =
+        |origin, uri: &str| w.gateway.concerns(origin, &Called { request_uri: uri.as_bytes(), others: &[], country: None });
     let both = Origin::Both(PeerId(0), TrunkId(0));
     for (origin, uri, expected) in [
         (PBX, "sip:911@gw", true),

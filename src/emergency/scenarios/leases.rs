@@ -180,7 +180,7 @@ fn l9_open_leases_keep_their_numbers_to_the_end_when_the_config_changes() {
     w.gateway.reload(Arc::new(new)).expect("every number once");
     for (number, device) in [(kept, "ring 0 sip:ada@10.0.0.9"), (gone, "ring 0 sip:bob@10.0.0.9")] {
         let called = format!("sip:{number}@gw");
-        let called = Called { request_uri: called.as_bytes(), others: &[] };
+        let called = Called { request_uri: called.as_bytes(), others: &[], country: None };
         assert!(w.gateway.concerns(TRUNK_A, &called));
         w.heard();
         w.call_back(number, false);

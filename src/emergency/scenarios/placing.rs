@@ -262,7 +262,7 @@ fn p8_a_ringing_leg_whose_connection_is_lost_keeps_ringing_beside_the_next_trunk
     let mut w = World::new(site());
     let call = w.dial("ada", "sip:911@gw");
     w.rings(call, 0);
-    w.leg(call, 0, LegEvent::Unreachable);
+    w.leg(call, 0, LegEvent::Lost);
     assert_eq!(w.wire(), ["place 0 a 911", "progress 0", "place 1 b 911"]);
     w.leg(call, 0, LegEvent::Answered);
     assert_eq!(w.wire(), ["connect 0", "give up 1 AnotherTrunk"]);

@@ -133,7 +133,7 @@ impl World {
     ) -> CallId {
         self.calls += 1;
         let call = CallId(self.calls);
-        let called = Called { request_uri: uri.as_bytes(), others: &[] };
+        let called = Called { request_uri: uri.as_bytes(), others: &[], country: None };
         self.input(Input::Invite(Invite { call, origin, called, caller, marks, body }));
         call
     }
@@ -253,6 +253,7 @@ fn effect_word(effect: &CallEffect) -> String {
         CallEffect::Progress { leg, .. } => format!("progress {}", leg.0),
         CallEffect::Ringing { .. } => "180".into(),
         CallEffect::Connect { leg, .. } => format!("connect {}", leg.0),
+        CallEffect::RefuseAbroad { number, .. } => format!("refuse 403 dial {number}"),
         CallEffect::Refuse { status, retry_after, .. } => match retry_after {
             Some(_) => format!("refuse {status} later"),
             None => format!("refuse {status}"),

@@ -1,0 +1,67 @@
+//! An emergency leg that is placed once more on the same trunk, because the trunk said how it wants to be asked: somewhere
+//! else (3xx, RULES P6), or with a longer session interval (422, RFC 4028 section 7.4).
+//!
+//! To the story it is one leg: its time runs on, and only what comes of the second INVITE is told.
+
+use super::call::{CallKey, Fate, Placement};
+use super::shard::Shard;
+use crate::emergency::facts::{LegId, Origin};
+use crate::emergency::site::Profile;
+use crate::sip::header::{NameAddr, number, values};
+use crate::sip::{Flow, Message, Name, Transport};
+use crate::words::Time;
+use crate::words::uri::{Scheme, Uri, split_port};
+use bytes::Bytes;
+
+impl Shard {
+    /// Whether this refusal is not the trunk's last word; then the leg has been placed anew.
+    pub(super) fn place_again(&mut self, key: CallKey, id: LegId, msg: &Message, now: Time) -> bool {
+        let leg = self.calls.get(key).and_then(|c| c.leg(id)).filter(|l| l.fate == Fate::Open);
+        let Some(placed) = leg.and_then(|l| l.placed.clone()) else { return false };
+        let Some(next) = self.next_placement(*placed, msg) else { return false };
+        self.forget_dialogs(key, id);
+        self.place(key, id, next, now);
+        true
+    }
+
+    fn next_placement(&self, placed: Placement, msg: &Message) -> Option<Placement> {
+        match msg.status() {
+            300..=399 if placed.moved.is_none() && self.setup.site.profile == Profile::Emergency => {
+                let contacts = msg.all(Name::Contact).flat_map(values).filter_map(NameAddr::parse);
+                let moved = contacts.map(|c| c.uri).find_map(|uri| self.trusted_target(&placed, uri))?;
+                Some(Placement { moved: Some(moved), ..placed })
+            }
+            422 if placed.min_se.is_none() => {
+                Some(Placement { min_se: Some(number(msg.get(Name::MinSe)?.trim_ascii())?), ..placed })
+            }
+            _ => None,
+        }
+    }
+
+    /// A target on the very host of the trunk, or at an address that is some trunk's. A test is never led to a real
+    /// service (RULES R5).
+    fn trusted_target(&self, placed: &Placement, uri: &[u8]) -> Option<(Bytes, Flow)> {
+        let target = Uri::parse(uri).filter(|u| matches!(u.scheme, Scheme::Sip) && u.is_well_formed() && u.headers.is_empty())?;
+        let link = self.setup.links.trunks.get(usize::from(placed.trunk.0))?;
+        let home = split_port(link.host.as_bytes()).0;
+        let flow = match target.socket_addr() {
+            Some(address) => {
+                let stream = target.param("transport").is_some_and(|t| t.eq_ignore_ascii_case(b"tcp"));
+                let transport = if stream { Transport::Tcp } else { Transport::Udp };
+                let origin = self.setup.links.sources.origin(transport, address);
+                let known = matches!(origin, Origin::Trunk(_) | Origin::Both(..)) || address.ip() == link.flow.remote.ip();
+                known.then(|| self.endpoint.locals().towards(transport, address))??
+            }
+            None if target.host.eq_ignore_ascii_case(home) && target.port.is_none() => link.flow,
+            None => return None,
+        };
+        (!(placed.test && self.is_live_service(uri))).then(|| (Bytes::copy_from_slice(uri), flow))
+    }
+
+    /// Whether a URI asks for help, and not for a test.
+    pub(super) fn is_live_service(&self, uri: &[u8]) -> bool {
+        let country = self.setup.site.country;
+        let dialed = |country| self.setup.site.numbers.recognise(uri, country);
+        [country, None].into_iter().filter_map(dialed).any(|d| !d.is_test())
+    }
+}
