@@ -65,6 +65,8 @@ pub struct Config {
     pub ordinary: Option<&'static str>,
     /// More sections.
     pub more: String,
+    /// `--time-scale`.
+    pub time_scale: Option<u32>,
 }
 
 impl Config {
@@ -89,7 +91,13 @@ impl Config {
             emergency: String::new(),
             ordinary: Some(r"^\+?1?[2-9][0-9]{9}$"),
             more: String::new(),
+            time_scale: None,
         }
+    }
+
+    /// Runs so many times faster.
+    pub fn scaled(self, times: u32) -> Self {
+        Self { time_scale: Some(times), ..self }
     }
 
     /// Adds an agent behind the PBX.
@@ -156,6 +164,9 @@ impl Gateway {
         std::fs::write(&file, config.toml(&state)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
         command.arg("run").arg("-c").arg(&file);
+        if let Some(times) = config.time_scale {
+            command.arg("--time-scale").arg(times.to_string());
+        }
         let mut child = Child::start("e911d", command);
         let ready = until("the gateway's ready line", Duration::from_secs(15), || {
             let ended = child.ended();

@@ -224,6 +224,15 @@ impl Peer {
         }
     }
 
+    /// Closes its connection and goes on listening.
+    pub fn drop_connection(&mut self) {
+        if let Wire::Tcp { stream, .. } = &mut self.wire
+            && let Some(stream) = stream.take()
+        {
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     fn via(&self, branch: &str) -> String {
         format!("Via: SIP/2.0/{} {};branch={branch};rport\r\n", self.transport().name().to_uppercase(), self.address)
     }
