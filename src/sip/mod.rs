@@ -8,6 +8,7 @@
 
 pub mod compose;
 pub mod dialog;
+pub mod digest;
 pub mod endpoint;
 pub mod flow;
 pub mod frame;
