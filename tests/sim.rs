@@ -194,7 +194,7 @@ impl Sim {
                     self.network.send(packet, self.now, &mut self.dice);
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
-                Do::Side(_) => {}
+                Do::Keep(_) | Do::Side(_) => {}
             }
         }
     }

@@ -32,6 +32,14 @@ impl Dress {
         }
     }
 
+    /// What a phone says: nor is it believed who it says it is (RFC 3325 section 9.1).
+    pub(super) fn copy_of_a_phone(self, w: &mut Writer, msg: &Message) {
+        let is_a_claim = |h: &Header| h.name == Name::PAssertedIdentity || is_a_mark(h.name, msg.value(h));
+        for h in msg.headers().iter().filter(|h| self.lets_pass(h) && !is_a_claim(h)) {
+            w.copy(msg, h);
+        }
+    }
+
     /// The same without some.
     pub(super) fn copy_but(self, w: &mut Writer, msg: &Message, left_out: impl Fn(Name) -> bool) {
         for h in msg.headers() {

@@ -3,7 +3,7 @@
 use super::call::{Call, CallKey, Fate, Owner, Passed, Progress, Side};
 use super::extensions::pass_required;
 use super::shard::{CANCELLED, Shard};
-use crate::emergency::facts::{Input, LegEvent, LegId, Party};
+use crate::emergency::facts::{Input, LegEvent, LegId, Origin, Party};
 use crate::sip::dialog::{Peer, contact_uri};
 use crate::sip::{ClientKey, DialogKey, Message, Method, Name, ServerKey, sdp};
 use crate::words::Time;
@@ -339,6 +339,8 @@ impl Shard {
         let home = self.setup.links.home(call.origin);
         if let Some(dialog) = self.endpoint.dialog_mut(near) {
             dialog.home = home;
+            dialog.along_flow = matches!(call.origin, Origin::Agent(_));
+            dialog.account = Self::account_of(call.origin);
         }
         call.leg_mut(id)?.near = Some(near);
         Some(near)

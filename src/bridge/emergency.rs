@@ -1,5 +1,6 @@
 //! The story's side of the bridge: messages become its inputs, its effects become messages.
 
+use super::bindings::DeviceKey;
 use super::call::{CallKey, Fate, Kind, Leg, Owner, Placement, Progress, Side};
 use super::compose::{Dress, contact, user_of, without_tag};
 use super::extensions::{support_instead, support_of_a_callback};
@@ -7,7 +8,8 @@ use super::links::CalledUris;
 use super::own::Errand;
 use super::shard::{CANCELLED, Do, Shard};
 use crate::emergency::facts::{
-    Because, Body, BodyForm, CallEffect, CallerEvidence, Device, Input, Invite, LegEvent, LegId, Marks, Origin, Output, Target,
+    Because, Body, BodyForm, CallEffect, CallerEvidence, Device, DeviceId, Input, Invite, LegEvent, LegId, Marks, Origin, Output,
+    Target,
 };
 use crate::sip::header::{NameAddr, values};
 use crate::sip::{ClientKey, Flow, Message, Name, Transport, sdp};
@@ -117,8 +119,9 @@ impl Shard {
         let ours = contact(&shown.to_string(), self.endpoint.locals(), flow);
         let owner = Owner::Leg { call: key, leg, side: Side::Far };
         let far = self.endpoint.open_caller_dialog(local.clone().into(), remote.into(), uri, ours, flow, owner);
-        if let (Some(route), Some(dialog)) = (route, self.endpoint.dialog_mut(far)) {
-            dialog.routes.push(route);
+        if let Some(dialog) = self.endpoint.dialog_mut(far) {
+            dialog.routes.extend(route);
+            dialog.account = Some(placement.trunk.0);
         }
         let hops = msg.max_forwards().unwrap_or(70).checked_sub(1).unwrap_or(HOPS_OF_LAST_RESORT);
         if let Some((invite, mut w)) = self.endpoint.begin(far, b"INVITE", hops, owner, now) {
@@ -156,7 +159,7 @@ impl Shard {
 
     /// A callback's leg to a device, an alternate or the desk (CONTRACT "The callback leg").
     fn ring(&mut self, key: CallKey, leg: LegId, device: &Device, called: E164, now: Time) {
-        let Some((uri, flow)) = self.device_address(device) else {
+        let Some(Way { uri, flow, routes, along_flow }) = self.way_to(device) else {
             return self.tell_story(Some(Input::Leg { call: key.id(), leg, event: LegEvent::Unreachable }), now);
         };
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -169,7 +172,10 @@ impl Shard {
         let psap = user_of(NameAddr::parse(&from).map_or(&b""[..], |n| n.uri));
         let ours = contact(&psap, self.endpoint.locals(), flow);
         let owner = Owner::Leg { call: key, leg, side: Side::Far };
-        let far = self.endpoint.open_caller_dialog(from, remote.into(), uri.into(), ours, flow, owner);
+        let far = self.endpoint.open_caller_dialog(from, remote.into(), uri, ours, flow, owner);
+        if let Some(dialog) = self.endpoint.dialog_mut(far) {
+            (dialog.routes, dialog.along_flow) = (routes, along_flow);
+        }
         let hops = msg.max_forwards().unwrap_or(70).checked_sub(1).unwrap_or(HOPS_OF_LAST_RESORT);
         if let Some((invite, mut w)) = self.endpoint.begin(far, b"INVITE", hops, owner, now) {
             w.header("Priority", b"psap-callback");
@@ -311,20 +317,42 @@ impl Shard {
         }
     }
 
-    fn device_address(&self, device: &Device) -> Option<(String, Flow)> {
+    fn way_to(&self, device: &Device) -> Option<Way> {
         match device {
+            Device::Registered(device) => self.way_to_registered(*device),
             Device::AtPeer(peer, user) => {
                 let link = self.setup.links.peers.get(usize::from(peer.0))?;
-                Some((link.uri(user.reveal()), link.flow))
+                Some(Way::direct(link.uri(user.reveal()), link.flow))
             }
             Device::Uri(uri) => {
                 let parsed = Uri::parse(uri.reveal().as_bytes())?;
                 let stream = parsed.param("transport").is_some_and(|t| t.eq_ignore_ascii_case(b"tcp"));
                 let transport = if stream { Transport::Tcp } else { Transport::Udp };
                 let flow = self.endpoint.locals().towards(transport, parsed.socket_addr()?)?;
-                Some((uri.reveal().clone(), flow))
+                Some(Way::direct(uri.reveal().clone(), flow))
             }
         }
+    }
+
+    /// A registered device: its Contact, by its Path, along its flow.
+    pub(super) fn way_to_registered(&self, device: DeviceId) -> Option<Way> {
+        let binding = self.phones.bindings().get(DeviceKey::of(device))?;
+        Some(Way { uri: binding.uri.clone(), flow: binding.flow, routes: binding.path.clone(), along_flow: true })
+    }
+}
+
+/// How somebody is reached.
+pub(super) struct Way {
+    pub(super) uri: Bytes,
+    pub(super) flow: Flow,
+    pub(super) routes: SmallVec<[Bytes; 1]>,
+    /// See [`Dialog::along_flow`](crate::sip::dialog::Dialog::along_flow).
+    pub(super) along_flow: bool,
+}
+
+impl Way {
+    pub(super) fn direct(uri: String, flow: Flow) -> Self {
+        Self { uri: uri.into(), flow, routes: SmallVec::new(), along_flow: false }
     }
 }
 

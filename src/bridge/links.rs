@@ -1,15 +1,16 @@
 //! Neighbours as the wire sees them: where they are, and which packets come from them.
 
 use super::shard::{Setup, Shard};
-use crate::emergency::facts::{Called, Origin, PeerId, TrunkId};
+use crate::emergency::caller::number_in;
+use crate::emergency::facts::{AgentId, Called, Origin, PeerId, TrunkId};
 use crate::emergency::lane::Lane;
 use crate::sip::header::{NameAddr, values};
 use crate::sip::ids::{Ids, Kind};
 use crate::sip::{Flow, Message, Method, Name, Transport};
-use crate::words::Country;
+use crate::words::{Country, E164, Private};
 use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -27,17 +28,24 @@ pub struct Link {
     pub host: String,
     /// How often it is asked for its health; `None`: never.
     pub probe: Option<Duration>,
+    /// What answers its challenges.
+    pub credentials: Option<Arc<Credentials>>,
+}
+
+/// A trunk's `username` and `password`.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The user name in its realm.
+    pub user: Private<String>,
+    /// The password.
+    pub password: Private<String>,
 }
 
 impl Link {
     /// The URI of a user there.
     pub fn uri(&self, user: &str) -> String {
-        Self::uri_at(&self.host, self.flow, user)
-    }
-
-    pub(super) fn uri_at(host: &str, flow: Flow, user: &str) -> String {
         let at = if user.is_empty() { "" } else { "@" };
-        format!("sip:{}{at}{host}{}", escaped(user), flow.transport.uri_param())
+        format!("sip:{}{at}{}{}", escaped(user), self.host, self.flow.transport.uri_param())
     }
 }
 
@@ -72,6 +80,19 @@ pub struct Links {
     pub domain: String,
     /// `routing.inbound`.
     pub inbound: Option<PeerId>,
+    /// The numbers of agents who may register, and their places: ordinary calls to them go to their devices.
+    pub phones: HashMap<E164, AgentId>,
+}
+
+impl Links {
+    /// Whether this is a peer's own address, not that of some phone of its network.
+    pub(super) fn is_a_neighbours_own(&self, flow: Flow) -> bool {
+        let same = |at: SocketAddr| match flow.transport {
+            Transport::Udp => at == flow.remote,
+            Transport::Tcp => at.ip() == flow.remote.ip(),
+        };
+        self.peers.iter().any(|p| same(p.flow.remote))
+    }
 }
 
 impl Links {
@@ -80,7 +101,7 @@ impl Links {
         let link = match origin {
             Origin::Peer(p) | Origin::Both(p, _) => self.peers.get(usize::from(p.0)),
             Origin::Trunk(t) => self.trunks.get(usize::from(t.0)),
-            Origin::Stranger => None,
+            Origin::Agent(_) | Origin::Stranger => None,
         };
         link.map(|l| l.flow)
     }
@@ -191,6 +212,8 @@ pub struct Classifier {
     secret: u64,
     shards: u8,
     sources: Sources,
+    /// Ordinary calls to these numbers may go to registered devices, which shard 0 knows.
+    phones: HashSet<E164>,
     lane: Arc<Lane>,
 }
 
@@ -201,6 +224,7 @@ impl Classifier {
             secret: setup.secret,
             shards: setup.shards.max(1),
             sources: setup.links.sources.clone(),
+            phones: setup.links.phones.keys().copied().collect(),
             lane,
         }
     }
@@ -218,7 +242,10 @@ impl Classifier {
             _ if self.shards == 1 => true,
             Method::Invite => {
                 let origin = self.sources.origin(flow.transport, flow.remote);
-                self.lane.concerns(origin, &CalledUris::of(msg).called())
+                // Whoever is no neighbour may be an agent by now: shard 0 knows, and answers strangers without keeping anything.
+                origin == Origin::Stranger
+                    || self.lane.concerns(origin, &CalledUris::of(msg).called())
+                    || self.may_ring_a_phone(origin, msg)
             }
             Method::Cancel | Method::Ack => first.has_invite_of(msg),
             _ => true,
@@ -230,6 +257,11 @@ impl Classifier {
         h.write_u64(self.secret);
         h.write(msg.call_id());
         1 + (h.finish() % u64::from(self.shards - 1)) as u8
+    }
+
+    fn may_ring_a_phone(&self, origin: Origin, msg: &Message) -> bool {
+        let inbound = matches!(origin, Origin::Trunk(_) | Origin::Both(..));
+        inbound && !self.phones.is_empty() && number_in(msg.uri()).is_some_and(|n| self.phones.contains(&n))
     }
 
     fn bounded(&self, shard: u8) -> u8 {

@@ -6,8 +6,11 @@
 //!
 //! Read [`Shard`] first: it owns one thread's calls.
 
+mod access;
 mod again;
+mod bindings;
 mod call;
+mod challenge;
 mod compose;
 mod dialog;
 mod emergency;
@@ -15,9 +18,11 @@ mod extensions;
 mod links;
 mod ordinary;
 mod own;
+mod registrar;
 mod shard;
 mod understood;
 
-pub use links::{Classifier, Link, Links, Source, Sources};
+pub use access::Access;
+pub use links::{Classifier, Credentials, Link, Links, Source, Sources};
 pub use own::Publisher;
 pub use shard::{Census, Do, Setup, Shard};

@@ -4,13 +4,13 @@
 
 use super::call::{CallKey, Fate, Kind, Leg, Owner, Progress, Side};
 use super::compose::{Dress, contact, dialed_user, user_of, without_tag};
-use super::links::Link;
+use super::emergency::Way;
 use super::shard::{Shard, Wake};
 use super::understood::Beyond;
-use crate::emergency::facts::{LegId, Origin, PeerId, TrunkId};
+use crate::emergency::facts::{DeviceId, LegId, Origin, PeerId, TrunkId};
 use crate::emergency::path::{routes_for, without_separators};
 use crate::sip::{Message, Name};
-use crate::words::Time;
+use crate::words::{E164, Time};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
@@ -25,6 +25,8 @@ pub(super) struct Hunt {
 enum Hop {
     Trunk(TrunkId),
     Peer(PeerId),
+    /// A device that registered here.
+    Device(DeviceId),
 }
 
 const LATER: &str = "SIP;cause=408;text=\"Another trunk took the call\"";
@@ -99,9 +101,9 @@ impl Shard {
             }
             hops
         };
-        let inbound = || self.setup.links.inbound.map(Hop::Peer).into_iter().collect();
+        let inbound = || self.devices_of(user).chain(self.setup.links.inbound.map(Hop::Peer)).collect();
         match origin {
-            Origin::Peer(_) => out(),
+            Origin::Peer(_) | Origin::Agent(_) => out(),
             Origin::Trunk(_) => inbound(),
             Origin::Both(..) => Some(out()).filter(|h| !h.is_empty()).unwrap_or_else(inbound),
             Origin::Stranger => VecDeque::new(),
@@ -126,22 +128,28 @@ impl Shard {
     }
 
     fn place_ordinary(&mut self, key: CallKey, hop: Hop, id: LegId, now: Time) {
-        let Some((host, flow)) = self.link(hop).map(|l| (l.host.clone(), l.flow)) else { return };
+        let user = self.calls.get(key).and_then(|c| c.invite.as_ref()).and_then(|m| dialed_user(m.uri())).unwrap_or_default();
+        let Some(Way { uri, flow, routes, along_flow }) = self.way_of(hop, &user) else {
+            return self.try_next_hop(key, 503, now);
+        };
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(msg) = call.invite.take() else { return };
-        let uri = Link::uri_at(&host, flow, &dialed_user(msg.uri()).unwrap_or_default());
         let caller = crate::sip::dialog::contact_uri(&msg).map(|u| user_of(&u)).unwrap_or_default();
         let ours = contact(&caller, self.endpoint.locals(), flow);
         let owner = Owner::Leg { call: key, leg: id, side: Side::Far };
         let from = without_tag(msg.get(Name::From).unwrap_or_default());
         let to = without_tag(msg.get(Name::To).unwrap_or_default());
-        let far = self.endpoint.open_caller_dialog(from, to, uri.into(), ours, flow, owner);
+        let far = self.endpoint.open_caller_dialog(from, to, uri, ours, flow, owner);
+        if let Some(dialog) = self.endpoint.dialog_mut(far) {
+            (dialog.routes, dialog.along_flow) = (routes, along_flow);
+            dialog.account = if let Hop::Trunk(trunk) = hop { Some(trunk.0) } else { None };
+        }
         let hops = msg.max_forwards().unwrap_or(70).saturating_sub(1);
         if let Some((invite, mut w)) = self.endpoint.begin(far, b"INVITE", hops, owner, now) {
-            if self.calls.get(key).is_some_and(|c| self.believes_marks_of(c.origin)) {
-                Dress::Open.copy(&mut w, &msg);
-            } else {
-                Dress::Open.copy_unmarked(&mut w, &msg);
+            match self.calls.get(key).map_or(Origin::Stranger, |c| c.origin) {
+                origin if self.believes_marks_of(origin) => Dress::Open.copy(&mut w, &msg),
+                Origin::Agent(_) => Dress::Open.copy_of_a_phone(&mut w, &msg),
+                _ => Dress::Open.copy_unmarked(&mut w, &msg),
             }
             let body = Dress::Open.body(&msg);
             self.endpoint.send(invite, w.finish_body(&body), now);
@@ -173,11 +181,21 @@ impl Shard {
         self.end_leg(key, id);
     }
 
-    fn link(&self, hop: Hop) -> Option<&Link> {
-        match hop {
-            Hop::Trunk(t) => self.setup.links.trunks.get(usize::from(t.0)),
-            Hop::Peer(p) => self.setup.links.peers.get(usize::from(p.0)),
-        }
+    fn way_of(&self, hop: Hop, user: &str) -> Option<Way> {
+        let link = match hop {
+            Hop::Trunk(t) => self.setup.links.trunks.get(usize::from(t.0))?,
+            Hop::Peer(p) => self.setup.links.peers.get(usize::from(p.0))?,
+            Hop::Device(device) => return self.way_to_registered(device),
+        };
+        Some(Way::direct(link.uri(user), link.flow))
+    }
+
+    /// The registered devices of the agent whose number this is, the newest first.
+    fn devices_of(&self, user: &str) -> impl Iterator<Item = Hop> {
+        let site = &self.setup.site;
+        let agent = E164::from_neighbour(user.as_bytes()).and_then(|n| self.setup.links.phones.get(&n));
+        let agent = agent.and_then(|a| site.agents.get(a.0 as usize));
+        agent.into_iter().flat_map(|a| self.phones.bindings().of(a.id.reveal()).rev()).map(|(key, _)| Hop::Device(key.id()))
     }
 
     /// The caller has been answered.

@@ -3,12 +3,15 @@
 //! Shard 0 has the story and everything that it needs to see; the others carry ordinary calls. Nothing here
 //! waits, locks or logs a word of a message.
 
+use super::access::Access;
 use super::call::{Call, CallKey, Fate, Kind, Owner, Progress};
+use super::challenge::TrunkKey;
 use super::compose::{Dress, contact, user_of};
 use super::links::{Classifier, Links};
 use super::own::{Errand, Publisher};
+use super::registrar::Phones;
 use super::understood::Beyond;
-use crate::emergency::facts::{CallId, Input, LeaseRecord, LegId, Origin, Side};
+use crate::emergency::facts::{CallId, DeviceId, Input, LeaseRecord, LegId, Side};
 use crate::emergency::gateway::Gateway;
 use crate::emergency::site::Site;
 use crate::pool::PoolError;
@@ -34,6 +37,8 @@ pub struct Setup {
     pub secret: u64,
     /// How many shards there are.
     pub shards: u8,
+    /// Who may register, and show a password.
+    pub access: Arc<Access>,
     /// Where presence is told by SIP PUBLISH.
     pub presence: Option<Publisher>,
 }
@@ -50,6 +55,8 @@ pub enum Do {
         /// What to write.
         lease: LeaseRecord,
     },
+    /// Keep this connection however long it is silent: a registered device is at its other end.
+    Keep(Flow),
     /// Something beside the calls. Its fate is never told to the shard.
     Side(Side),
 }
@@ -76,6 +83,8 @@ pub(super) enum Wake {
     Silence(CallKey, LegId),
     /// A request of our own is due.
     Errand(Errand),
+    /// A registration may be over.
+    Device(DeviceId),
 }
 
 /// See the module's docs.
@@ -95,6 +104,9 @@ pub struct Shard {
     pub(super) wakes: TimerWheel<Wake>,
     pub(super) out: VecDeque<Do>,
     pub(super) own: super::own::Own,
+    pub(super) phones: Phones,
+    /// What each trunk asked for last.
+    pub(super) trunk_keys: Vec<TrunkKey>,
     due: Vec<(Time, Wake)>,
 }
 
@@ -117,6 +129,8 @@ impl Shard {
             wakes: TimerWheel::new(now),
             out: VecDeque::new(),
             own: super::own::Own::new(setup.links.trunks.len()),
+            phones: Phones::new(setup.secret),
+            trunk_keys: Vec::new(),
             due: Vec::new(),
         };
         if index == 0 {
@@ -138,6 +152,7 @@ impl Shard {
         self.endpoint.set_locals(Arc::clone(&setup.locals));
         if self.story.is_some() {
             self.start_probes(now);
+            self.revise_devices(now);
             self.tell_story(None, now);
         }
         Ok(())
@@ -160,7 +175,7 @@ impl Shard {
 
     /// A message for this shard.
     pub fn receive(&mut self, flow: Flow, msg: Message, now: Time) {
-        if self.turn_stranger_away(flow, &msg) {
+        if !self.lets_in(flow, &msg, now) {
             return;
         }
         if let Some(event) = self.endpoint.receive(flow, msg, now) {
@@ -191,6 +206,7 @@ impl Shard {
             match wake {
                 Wake::Silence(call, leg) => self.ordinary_silence(call, leg, now),
                 Wake::Errand(errand) => self.run_errand(errand, now),
+                Wake::Device(device) => self.device_due(device, now),
             }
         }
         if self.story_deadline.is_some_and(|t| t <= now) {
@@ -230,11 +246,12 @@ impl Shard {
             },
             Event::Ack { dialog, msg, .. } => self.on_ack(dialog, &msg),
             Event::Cancelled { tx, .. } => self.on_cancelled(tx, now),
-            Event::Response { tx, owner, msg } => match owner {
-                Owner::Leg { call, leg, .. } => self.on_leg_response(tx, call, leg, msg, now),
-                Owner::Passed(passed) => self.on_passed_response(passed, &msg, now),
-                Owner::Own(errand) => self.on_errand_response(errand, &msg, now),
-            },
+            Event::Response { tx, owner, msg } => self.on_response(tx, owner, msg, now),
+            Event::Challenged { tx, owner, msg, silent } => {
+                if !self.answer_challenge(tx, owner, &msg, now) && !silent {
+                    self.on_response(tx, owner, msg, now);
+                }
+            }
             Event::TimedOut { tx, owner } => self.on_no_response(tx, owner, false, now),
             Event::Unreachable { tx, owner } => self.on_no_response(tx, owner, true, now),
             Event::Lost { owner: Owner::Leg { call, leg, .. }, .. } => self.on_leg_lost(call, leg, now),
@@ -243,9 +260,17 @@ impl Shard {
         }
     }
 
+    fn on_response(&mut self, tx: ClientKey, owner: Owner, msg: Message, now: Time) {
+        match owner {
+            Owner::Leg { call, leg, .. } => self.on_leg_response(tx, call, leg, msg, now),
+            Owner::Passed(passed) => self.on_passed_response(passed, &msg, now),
+            Owner::Own(errand) => self.on_errand_response(errand, &msg, now),
+        }
+    }
+
     /// An INVITE outside a dialog. The story sees it first, if there is one here.
     fn on_invite(&mut self, tx: ServerKey, msg: Message, flow: Flow, now: Time) {
-        let origin = self.setup.links.sources.origin(flow.transport, flow.remote);
+        let origin = self.origin_of(flow, &msg);
         let content_type = msg.get(Name::ContentType).unwrap_or_default();
         let user = user_of(msg.uri());
         let call = Call {
@@ -263,6 +288,9 @@ impl Shard {
         };
         let key = self.calls.insert(call);
         self.invites.insert(tx, key);
+        if !self.vouch(key, now) {
+            return;
+        }
         if self.story.is_some() {
             self.tell_story_of_invite(key, now);
         } else {
@@ -365,24 +393,17 @@ impl Shard {
         }
     }
 
-    /// A stranger gets an answer that keeps no state and nothing else (RULES R8: never relayed).
-    fn turn_stranger_away(&mut self, flow: Flow, msg: &Message) -> bool {
-        // A broken INVITE with a tag may be taken for a call of its own (RULES R4): not a stranger's.
-        let no_dialog = msg.to_tag().is_none() || (msg.method() == Method::Invite && !msg.faults().is_clean());
-        let outside = msg.is_request() && no_dialog && !matches!(msg.method(), Method::Ack | Method::Cancel);
-        if !outside || self.setup.links.sources.origin(flow.transport, flow.remote) != Origin::Stranger {
-            return false;
+    /// Forgets a call that has its answer and never had a leg.
+    pub(super) fn forget_call(&mut self, key: CallKey) {
+        if let Some(call) = self.calls.remove(key) {
+            self.invites.remove(call.server);
         }
-        // A neighbour before the last reload: what it sends again is no stranger's (RULES R3).
-        if self.endpoint.is_copy(msg) {
-            return false;
-        }
-        let status = if msg.faults().is_clean() { 403 } else { msg.faults().status() };
-        self.endpoint.reply_stateless(flow, msg, status, &[]);
-        true
     }
 
-    fn on_request_outside(&mut self, tx: ServerKey, msg: &Message, _flow: Flow, now: Time) {
+    fn on_request_outside(&mut self, tx: ServerKey, msg: &Message, flow: Flow, now: Time) {
+        if msg.method() == Method::Register && self.story.is_some() {
+            return self.on_register(tx, msg, flow, now);
+        }
         let status = match msg.method() {
             Method::Options => 200,
             Method::Other => 501,

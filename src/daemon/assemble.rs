@@ -4,8 +4,8 @@
 //! [`assemble`] adds who is where on the wire, by the listeners as they are really bound.
 
 use super::config::{self, Config, SipTarget};
-use crate::bridge::{Link, Links, Publisher, Setup, Source, Sources};
-use crate::emergency::facts::{PeerId, TrunkId};
+use crate::bridge::{Access, Credentials, Link, Links, Publisher, Setup, Source, Sources};
+use crate::emergency::facts::{AgentId, PeerId, TrunkId};
 use crate::emergency::number::Numbers;
 use crate::emergency::site::{
     Agent, CallbackTimes, EmergencyTarget, IdentityFrom, NumberRange, Path, Peer, PlacingTimes, Profile, Shelf, Site, Trunk,
@@ -91,6 +91,7 @@ pub fn assemble(
         sources: Sources::new(&peers, &trunks),
         domain: config.node.domain.clone(),
         inbound: site.inbound,
+        phones: phones(config).filter_map(|(place, a)| Some((a.number?, place))).collect(),
     };
     let targets = config.peers.iter().map(|p| &p.target).chain(config.trunks.iter().map(|t| &t.target));
     let hosts = targets.map(|t| (t.address.ip(), 128));
@@ -102,8 +103,23 @@ pub fn assemble(
             Some(Publisher { flow, host: host(server), time_scale: config.time_scale })
         }
     };
-    let setup = Setup { site: Arc::new(site), links: Arc::new(links), locals: Arc::new(locals), secret, shards, presence };
+    let passwords =
+        phones(config).filter_map(|(place, a)| Some((a.id.reveal().as_str(), a.password.as_ref()?.reveal().as_str(), place)));
+    let setup = Setup {
+        site: Arc::new(site),
+        links: Arc::new(links),
+        locals: Arc::new(locals),
+        secret,
+        shards,
+        access: Arc::new(Access::new(&config.auth.realm, passwords)),
+        presence,
+    };
     Ok(Assembled { setup, known, sources })
+}
+
+/// The agents who may register, with their places.
+fn phones(config: &Config) -> impl Iterator<Item = (AgentId, &config::Agent)> {
+    (0u32..).map(AgentId).zip(&config.agents).filter(|(_, a)| a.password.is_some())
 }
 
 /// The configured world for the story, and for explaining routes.
@@ -189,7 +205,11 @@ fn sources(config: &Config, before: Option<&Assembled>) -> BTreeMap<(Side, Strin
 
 fn trunk_links(config: &Config, site: &Site, locals: &Locals, before: Option<&Assembled>) -> Result<Vec<Link>, Unusable> {
     let one = |trunk: &Trunk| match config.trunks.iter().find(|t| t.name == trunk.name) {
-        Some(t) => link(&t.name, "trunk", &t.target, (!t.options.is_zero()).then_some(t.options), locals),
+        Some(t) => {
+            let link = link(&t.name, "trunk", &t.target, (!t.options.is_zero()).then_some(t.options), locals)?;
+            let credentials = t.credentials.clone().map(|(user, password)| Arc::new(Credentials { user, password }));
+            Ok(Link { credentials, ..link })
+        }
         None => gone(&trunk.name, before.map(|b| &b.setup.links.trunks)),
     };
     site.trunks.iter().map(one).collect()
@@ -210,7 +230,13 @@ fn link(
     probe: Option<std::time::Duration>,
     locals: &Locals,
 ) -> Result<Link, Unusable> {
-    Ok(Link { name: name.to_owned(), flow: flow(locals, target, &format!("{kind} {name}"))?, host: host(target), probe })
+    Ok(Link {
+        name: name.to_owned(),
+        flow: flow(locals, target, &format!("{kind} {name}"))?,
+        host: host(target),
+        probe,
+        credentials: None,
+    })
 }
 
 /// Its calls go on where they went.

@@ -370,6 +370,10 @@ impl Outside for Near {
         }
     }
 
+    fn keep(&mut self, flow: Flow) {
+        self.streams.keep(flow.connection);
+    }
+
     fn commit(&mut self, call: CallId, record: LeaseRecord) -> Written {
         self.store.commit(call, record)
     }

@@ -251,6 +251,9 @@ impl Outside for ToFront {
         let _ = self.0.send(FromShard::Refused(transport, remote));
     }
 
+    /// Devices register in the front only.
+    fn keep(&mut self, _: Flow) {}
+
     fn commit(&mut self, _: CallId, _: LeaseRecord) -> Written {
         Written::Now
     }

@@ -23,6 +23,8 @@ pub trait Outside {
     fn stream(&mut self, flow: Flow, bytes: Bytes) -> Sent;
     /// Tells the other threads that nobody is there.
     fn refused(&mut self, transport: Transport, remote: SocketAddr);
+    /// Keeps a connection however long it is silent.
+    fn keep(&mut self, flow: Flow);
     /// Begins to make a record durable.
     fn commit(&mut self, call: CallId, record: LeaseRecord) -> Written;
 }
@@ -100,6 +102,7 @@ impl Worker {
                         self.shard.committed(call, now);
                     }
                 }
+                Do::Keep(flow) => outside.keep(flow),
                 Do::Side(side) => self.side.send(ToSide::Effect(side)),
             }
         }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::facts::{Because, Body, BodyForm, CallEffect, CallId, LegEvent, LegId, Party, Side, TrunkId};
+use super::facts::{Because, Body, BodyForm, CallEffect, CallId, DeviceId, LegEvent, LegId, Party, Side, TrunkId};
 use super::ladder::Rung;
 use super::lease::{Leases, RecordId, Shown};
 use super::legs::{Clock, Heard, Leg, Try, TryState, Waiting, decides, overdue_at};
@@ -56,6 +56,8 @@ pub enum CallEvent {
     Ended(Party),
     /// The emergency call of whom a callback rings is over.
     AgentFree,
+    /// A device of the one who is called back registered. Nothing to an emergency call.
+    Device(DeviceId),
     /// Time passed.
     Tick,
 }
@@ -235,7 +237,7 @@ impl Placing {
             CallEvent::Committed => self.committed(world),
             CallEvent::Leg(id, event) => return self.on_leg(id, event, world),
             CallEvent::Abandoned | CallEvent::Ended(_) => return self.abandoned(world),
-            CallEvent::Tick | CallEvent::AgentFree => {}
+            CallEvent::Tick | CallEvent::Device(_) | CallEvent::AgentFree => {}
         }
         self.advance(world)
     }
@@ -529,7 +531,7 @@ impl Ringing {
             CallEvent::Leg(_, LegEvent::Unreachable) => return self.go_on().refused(0, None, world),
             CallEvent::Abandoned | CallEvent::Ended(_) => return self.go_on().abandoned(world),
             CallEvent::Committed => self.placing.committed(world),
-            CallEvent::Leg(_, LegEvent::Trying) | CallEvent::Tick | CallEvent::AgentFree => {}
+            CallEvent::Leg(_, LegEvent::Trying) | CallEvent::Tick | CallEvent::Device(_) | CallEvent::AgentFree => {}
         }
         EmergencyCall::Ringing(self)
     }
@@ -554,7 +556,9 @@ impl Talking {
                 }
                 return EmergencyCall::Talking(self);
             }
-            CallEvent::Committed | CallEvent::Tick | CallEvent::AgentFree => return EmergencyCall::Talking(self),
+            CallEvent::Committed | CallEvent::Tick | CallEvent::Device(_) | CallEvent::AgentFree => {
+                return EmergencyCall::Talking(self);
+            }
         };
         let ended_by = if by == Party::Caller { EndedBy::Agent } else { EndedBy::Trunk };
         EmergencyCall::Ended(Ended {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::caller::{Caller, Who};
+use super::devices::Devices;
 use super::facts::{Device, Marks};
 use super::privacy::Tier;
 use super::site::Site;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub desk_after: Duration,
     /// A busy device brings in the desk at once (RULES C3).
     pub desk_when_busy: bool,
+    /// A device that registers while others ring rings with them (RULES C4).
+    pub may_join: bool,
 }
 
 /// What is known about the number that was called.
@@ -61,7 +64,7 @@ pub const fn tier(trusted: bool, marks: Marks, open_lease: bool) -> Tier {
 
 /// Whom to ring for these holders, the newest first. Without holders, or too many plain callers: the desk. Where
 /// there is no desk, the agent, however many call: nobody is refused.
-pub fn plan(site: &Site, holders: &[&Caller], situation: &Situation) -> Plan {
+pub fn plan(site: &Site, devices: &Devices, holders: &[&Caller], situation: &Situation) -> Plan {
     let desk = site.desk(holders.first().and_then(|c| peer(c))).map(|uri| Device::Uri(uri.clone()));
     if (situation.crowded || holders.is_empty()) && desk.is_some() {
         return Plan { desk, ..Plan::default() };
@@ -69,32 +72,39 @@ pub fn plan(site: &Site, holders: &[&Caller], situation: &Situation) -> Plan {
     let at_once = if situation.newest_first { holders.get(..1).unwrap_or_default() } else { holders };
     let mut groups: Vec<Vec<Device>> = Vec::new();
     for holder in at_once {
-        for (n, group) in targets(holder).into_iter().enumerate() {
+        for (n, group) in targets(holder, devices).into_iter().enumerate() {
             match groups.get_mut(n) {
                 Some(together) => together.extend(group),
                 None => groups.push(group),
             }
         }
     }
-    let others = holders.iter().skip(at_once.len()).flat_map(|h| targets(h).into_iter().next()).flatten().collect();
+    let others = holders.iter().skip(at_once.len()).flat_map(|h| targets(h, devices).into_iter().next()).flatten().collect();
     let desk_after = match situation {
         s if s.desk_at_once => Duration::ZERO,
         s if s.shared || s.newest_first => OTHERS_AFTER,
         s if s.on_emergency_call => DESK_BESIDE_CALL.min(site.callback.ring),
         _ => site.callback.ring,
     };
-    Plan { groups, others, desk, desk_after, desk_when_busy: situation.on_emergency_call }
+    Plan { groups, others, desk, desk_after, desk_when_busy: situation.on_emergency_call, may_join: true }
 }
 
-/// One caller's places, group by group (RULES C4): her devices, the PBX that she called from, her alternates.
-pub fn targets(caller: &Caller) -> Vec<Vec<Device>> {
+/// One caller's places, group by group (RULES C4): her devices, the PBX that she called from, her alternates. A phone behind
+/// the PBX is one of her devices (RULES, Words): it rings with those that registered. Configured devices may be that
+/// very phone, so that beside them alone it waits its turn.
+pub fn targets(caller: &Caller, devices: &Devices) -> Vec<Vec<Device>> {
     let at_peer = |user: String| peer(caller).map(|p| Device::AtPeer(p, Private::new(user)));
     let groups: Vec<Vec<Device>> = match &caller.who {
         Who::Unknown { user, .. } => vec![at_peer(user.reveal().clone()).into_iter().collect()],
         Who::Agent(agent) => {
             let uris = |list: &[Private<String>]| list.iter().map(|uri| Device::Uri(uri.clone())).collect();
             let user = agent.identity.first().map(|i| user_of(i.reveal()).to_owned());
-            vec![uris(&agent.devices), user.and_then(at_peer).into_iter().collect(), uris(&agent.alternates)]
+            let registered: Vec<_> = devices.of(&agent.id).iter().map(|d| Device::Registered(*d)).collect();
+            let at_pbx: Vec<_> = user.and_then(at_peer).into_iter().collect();
+            match registered.is_empty() {
+                true => vec![uris(&agent.devices), at_pbx, uris(&agent.alternates)],
+                false => vec![[registered, uris(&agent.devices), at_pbx].concat(), uris(&agent.alternates)],
+            }
         }
     };
     groups.into_iter().filter(|g| !g.is_empty()).collect()
@@ -136,13 +146,16 @@ mod tests {
             a.identity = list(&["ada@pbx.example"]);
         });
         let at_pbx = Device::AtPeer(PeerId(0), Private::new("ada".to_owned()));
-        assert_eq!(targets(&all), [vec![uri("sip:d1@x"), uri("sip:d2@x")], vec![at_pbx.clone()], vec![uri("sip:alt@x")]]);
-        assert_eq!(targets(&caller(|a| a.devices.clear())), [vec![at_pbx]]);
+        assert_eq!(
+            targets(&all, &Devices::default()),
+            [vec![uri("sip:d1@x"), uri("sip:d2@x")], vec![at_pbx.clone()], vec![uri("sip:alt@x")]]
+        );
+        assert_eq!(targets(&caller(|a| a.devices.clear()), &Devices::default()), [vec![at_pbx]]);
         let nowhere = Caller { peer: None, ..caller(|a| a.devices.clear()) };
-        assert_eq!(targets(&nowhere), Vec::<Vec<Device>>::new());
+        assert_eq!(targets(&nowhere, &Devices::default()), Vec::<Vec<Device>>::new());
         let key = Private::new(Arc::from("k"));
         let unknown = Caller { who: Who::Unknown { key, user: Private::new("guest7".to_owned()) }, peer: Some(PeerId(1)) };
-        assert_eq!(targets(&unknown), [vec![Device::AtPeer(PeerId(1), Private::new("guest7".to_owned()))]]);
+        assert_eq!(targets(&unknown, &Devices::default()), [vec![Device::AtPeer(PeerId(1), Private::new("guest7".to_owned()))]]);
     }
 
     #[test]
@@ -176,7 +189,7 @@ mod tests {
             (vec![&bob, &ada], Situation { shared: true, ..s }, 2, 0, seconds(5)),
             (vec![&bob, &ada], Situation { shared: true, newest_first: true, ..s }, 2, 1, seconds(5)),
         ] {
-            let plan = plan(&site, &holders, &situation);
+            let plan = plan(&site, &Devices::default(), &holders, &situation);
             assert_eq!((plan.groups.len(), plan.others.len(), plan.desk_after), (groups, others, after), "{situation:?}");
             assert!(plan.desk.is_some());
         }
@@ -186,7 +199,7 @@ mod tests {
     fn c6_without_a_desk_even_the_crowd_reaches_the_agent() {
         let mut site = site();
         site.callback.desk = None;
-        let plan = plan(&site, &[&caller(|_| {})], &Situation { crowded: true, ..Situation::default() });
+        let plan = plan(&site, &Devices::default(), &[&caller(|_| {})], &Situation { crowded: true, ..Situation::default() });
         assert!(!plan.groups.is_empty());
     }
 }

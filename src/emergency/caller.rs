@@ -111,6 +111,11 @@ impl Directory {
 
     /// Who sent this INVITE, and the agent's country with it. Total: somebody unknown is somebody.
     pub fn identify(&self, site: &Site, origin: Origin, evidence: &CallerEvidence<'_>) -> Caller {
+        if let Origin::Agent(id) = origin
+            && let Some(agent) = site.agents.get(id.0 as usize)
+        {
+            return Caller { who: Who::Agent(Arc::clone(agent)), peer: None };
+        }
         let peer = peer_of(origin);
         let Some(id) = peer else {
             return Caller { who: unknown(site, None, evidence), peer };
@@ -151,7 +156,7 @@ impl Directory {
 pub const fn peer_of(origin: Origin) -> Option<PeerId> {
     match origin {
         Origin::Peer(peer) | Origin::Both(peer, _) => Some(peer),
-        Origin::Trunk(_) | Origin::Stranger => None,
+        Origin::Trunk(_) | Origin::Agent(_) | Origin::Stranger => None,
     }
 }
 

@@ -14,6 +14,14 @@ pub struct PeerId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrunkId(pub u16);
 
+/// An agent's place in [`Site::agents`](super::site::Site) of the running configuration. A reload may move her.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId(pub u32);
+
+/// The bridge's name for a device that registered. Never reused; one that comes back another way has another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId(pub u64);
+
 /// The bridge's name for one INVITE that came in, and for the call that grew from it. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
@@ -22,7 +30,7 @@ pub struct CallId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LegId(pub u16);
 
-/// Which neighbour a message came from, told by its source.
+/// Who a message came from: a neighbour told by its source, or an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A PBX, SBC or contact centre.
@@ -31,6 +39,8 @@ pub enum Origin {
     Trunk(TrunkId),
     /// One address that is both (RULES C8).
     Both(PeerId, TrunkId),
+    /// An agent: her device registered here, or the message shows her password (RULES R8).
+    Agent(AgentId),
     /// Nobody we know.
     Stranger,
 }
@@ -169,6 +179,18 @@ pub enum Input<'a> {
         /// Whether it answers.
         up: bool,
     },
+    /// An agent's device registered, or did so again (RULES C4).
+    Registered {
+        /// The agent.
+        agent: AgentId,
+        /// Her device.
+        device: DeviceId,
+    },
+    /// A registered device is gone.
+    Unregistered {
+        /// The device.
+        device: DeviceId,
+    },
     /// Time passed; nothing else.
     Tick,
 }
@@ -191,6 +213,8 @@ pub enum Device {
     Uri(Private<String>),
     /// A user behind a PBX: `sip:<user>@<peer uri>`.
     AtPeer(PeerId, Private<String>),
+    /// A device that registered here: its Contact, along its flow, by its Path.
+    Registered(DeviceId),
 }
 
 /// Which part of the caller's body goes out.

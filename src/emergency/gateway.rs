@@ -12,7 +12,8 @@ use super::abroad::Whereabouts;
 use super::call::{self, CallEvent, EmergencyCall, Facts, World};
 use super::callback::{self, Situation};
 use super::caller::{self, Caller, Directory, number_in};
-use super::facts::{CallEffect, CallId, Called, CallerEvidence, Input, Invite, Origin, Output, Side, TrunkId};
+use super::devices::Devices;
+use super::facts::{AgentId, CallEffect, CallId, Called, CallerEvidence, DeviceId, Input, Invite, Origin, Output, Side, TrunkId};
 use super::lane::Lane;
 use super::lease::{Found, Leases, RecordId, View};
 use super::notice::{About, Notice};
@@ -43,6 +44,7 @@ pub struct Gateway {
     /// Some agent's country is not the one that her neighbours' calls are taken to come from.
     agents_abroad: bool,
     leases: Leases,
+    devices: Devices,
     health: Health,
     presence: Presence,
     calls: BTreeMap<CallId, Running>,
@@ -111,6 +113,7 @@ impl Gateway {
             site,
             pool,
             leases: Leases::default(),
+            devices: Devices::default(),
             health: Health::default(),
             presence: Presence::default(),
             calls: BTreeMap::new(),
@@ -129,6 +132,8 @@ impl Gateway {
             Input::Abandoned { call } => self.event(call, CallEvent::Abandoned, now),
             Input::Ended { call, by } => self.event(call, CallEvent::Ended(by), now),
             Input::Health { trunk, up } => self.health(trunk, up),
+            Input::Registered { agent, device } => self.registered(agent, device, now),
+            Input::Unregistered { device } => self.devices.remove(device),
             Input::Tick => {}
         }
         self.due(now);
@@ -192,7 +197,7 @@ impl Gateway {
             on_emergency_call: records.iter().any(|r| r.calls_up() > 0),
         };
         let holders: Vec<&Caller> = records.iter().map(|r| &r.caller).collect();
-        let plan = callback::plan(&self.site, &holders, &situation);
+        let plan = callback::plan(&self.site, &self.devices, &holders, &situation);
         let notices: Vec<_> =
             records.iter().map(|r| Notice::called_back(&self.site, &r.about(), number, Outcome::CalledBack)).collect();
         let called = ringing::Called { call: invite.call, number, records: found.records.clone(), tier };
@@ -228,7 +233,8 @@ impl Gateway {
         if invite.origin == Origin::Stranger {
             return None;
         }
-        let caller = self.agents_abroad.then(|| self.directory.identify(&self.site, invite.origin, &invite.caller));
+        let ask = self.agents_abroad || matches!(invite.origin, Origin::Agent(_));
+        let caller = ask.then(|| self.directory.identify(&self.site, invite.origin, &invite.caller));
         let agent = caller.as_ref().and_then(Caller::agent).map(AsRef::as_ref);
         let country = Whereabouts::of(&self.site, invite.origin, invite.called.country, agent).country();
         self.site.numbers.recognise(invite.called.request_uri, country)
@@ -365,6 +371,20 @@ impl Gateway {
         }
     }
 
+    /// A device is there: callbacks of its agent that are still ringing ring it as well (RULES C4).
+    fn registered(&mut self, agent: AgentId, device: DeviceId, now: Time) {
+        let Some(agent) = self.site.agents.get(agent.0 as usize).map(|a| a.id.clone()) else { return };
+        self.devices.add(&agent, device);
+        let is_for_her = |running: &Running| match &running.kind {
+            Kind::Callback(call) => call.records().iter().any(|id| self.agent_id(*id).as_ref() == Some(&agent)),
+            Kind::Emergency(_) => false,
+        };
+        let calls: Vec<_> = self.calls.iter().filter(|(_, running)| is_for_her(running)).map(|(id, _)| *id).collect();
+        for call in calls {
+            self.event(call, CallEvent::Device(device), now);
+        }
+    }
+
     /// Whatever time asks for: calls first.
     fn due(&mut self, now: Time) {
         while let Some(&(at, id)) = self.timers.first()
@@ -497,7 +517,7 @@ const fn our_own_call(call: CallId) -> CallEffect {
 const fn trunk_of(origin: Origin) -> Option<TrunkId> {
     match origin {
         Origin::Trunk(trunk) | Origin::Both(_, trunk) => Some(trunk),
-        Origin::Peer(_) | Origin::Stranger => None,
+        Origin::Peer(_) | Origin::Agent(_) | Origin::Stranger => None,
     }
 }
 
@@ -505,6 +525,6 @@ const fn trunk_of(origin: Origin) -> Option<TrunkId> {
 const fn trunk_alone(origin: Origin) -> Option<TrunkId> {
     match origin {
         Origin::Trunk(trunk) => Some(trunk),
-        Origin::Peer(_) | Origin::Both(..) | Origin::Stranger => None,
+        Origin::Peer(_) | Origin::Both(..) | Origin::Agent(_) | Origin::Stranger => None,
     }
 }

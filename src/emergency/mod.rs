@@ -13,6 +13,7 @@ pub mod abroad;
 pub mod call;
 pub mod callback;
 pub mod caller;
+pub mod devices;
 pub mod facts;
 pub mod gateway;
 pub mod ladder;

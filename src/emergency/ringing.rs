@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::call::CallEvent;
 use super::callback::{OTHERS_AFTER, Plan};
-use super::facts::{Because, CallEffect, CallId, Device, LegEvent, LegId, Party};
+use super::facts::{Because, CallEffect, CallId, Device, DeviceId, LegEvent, LegId, Party};
 use super::lease::RecordId;
 use super::outputs::Outputs;
 use super::presence::EndedBy;
@@ -64,6 +64,9 @@ pub struct Ringing {
     desk_when_busy: bool,
     /// The agent's devices, to be rung again when her emergency call is over.
     busy: Option<Vec<Device>>,
+    may_join: bool,
+    /// Registered devices that said no.
+    refused: Vec<DeviceId>,
     /// Nobody is left who rings: until when to wait, and when to try the desk again.
     hold: Option<Hold>,
     told: bool,
@@ -98,6 +101,8 @@ struct Leg {
     /// It was silent for too long: others are rung beside it. It may still answer.
     overdue: bool,
     desk: bool,
+    /// Where it is a registered device.
+    device: Option<DeviceId>,
 }
 
 impl Leg {
@@ -126,6 +131,8 @@ impl CallbackCall {
             desk_at: plan.desk.is_some().then(|| now + plan.desk_after),
             desk: plan.desk,
             desk_when_busy: plan.desk_when_busy,
+            may_join: plan.may_join,
+            refused: Vec::new(),
             hold: None,
             told: false,
             next_leg: 0,
@@ -155,6 +162,15 @@ impl CallbackCall {
         matches!(self, Self::Ringing(state) if state.called.records.contains(&record))
     }
 
+    /// Whose number was called.
+    pub fn records(&self) -> &[RecordId] {
+        match self {
+            Self::Ringing(s) => &s.called.records,
+            Self::Talking(s) => &s.called.records,
+            Self::Ended(s) => &s.called.records,
+        }
+    }
+
     /// The word for operators.
     pub fn state(&self) -> &'static str {
         match self {
@@ -175,6 +191,7 @@ impl Ringing {
                 return self.ended(Outcome::Abandoned, EndedBy::Trunk);
             }
             CallEvent::AgentFree => self.agent_free(out, now),
+            CallEvent::Device(device) => self.join(device, out, now),
             CallEvent::Committed | CallEvent::Tick => {}
         }
         self.advance(out, now)
@@ -198,7 +215,7 @@ impl Ringing {
         let Some(at) = self.legs.iter().position(|l| l.id == id) else { return };
         match event {
             LegEvent::Refused { status } => {
-                self.legs.remove(at);
+                self.refused.extend(self.legs.remove(at).device);
                 if self.desk_when_busy && matches!(status, 486 | 600) {
                     self.desk_at = self.desk_at.map(|_| now);
                 }
@@ -229,6 +246,14 @@ impl Ringing {
             && let Some(devices) = self.busy.take()
         {
             self.ring(devices, false, out, now);
+        }
+    }
+
+    /// A device that registers meanwhile rings with the others (RULES C4), but neither twice nor after it has refused.
+    fn join(&mut self, device: DeviceId, out: &mut Outputs, now: Time) {
+        let rings = self.legs.iter().any(|l| l.device == Some(device));
+        if self.may_join && !rings && !self.refused.contains(&device) {
+            self.ring(vec![Device::Registered(device)], false, out, now);
         }
     }
 
@@ -301,7 +326,9 @@ impl Ringing {
         for device in devices {
             let id = LegId(self.next_leg);
             self.next_leg = self.next_leg.wrapping_add(1);
-            self.legs.push(Leg { id, silent_until: Some(now + NOT_THERE), trying: false, overdue: false, desk });
+            let registered = if let Device::Registered(device) = device { Some(device) } else { None };
+            let silent_until = Some(now + NOT_THERE);
+            self.legs.push(Leg { id, silent_until, trying: false, overdue: false, desk, device: registered });
             let (call, called) = (self.called.call, Private::new(self.called.number));
             out.call(CallEffect::Ring { call, leg: id, device, called });
         }
@@ -341,7 +368,7 @@ impl Talking {
                 out.call(CallEffect::GiveUp { call: self.called.call, leg, because });
                 return CallbackCall::Talking(self);
             }
-            CallEvent::Leg(..) | CallEvent::Committed | CallEvent::Tick | CallEvent::AgentFree => {
+            CallEvent::Leg(..) | CallEvent::Device(_) | CallEvent::Committed | CallEvent::Tick | CallEvent::AgentFree => {
                 return CallbackCall::Talking(self);
             }
         };

@@ -1,5 +1,6 @@
 //! The endpoint's client side: requests of ours and what comes back.
 
+use super::challenged::Challenged;
 use super::dialog::Peer;
 use super::endpoint::{Endpoint, Event};
 use super::flow::Flow;
@@ -100,7 +101,11 @@ pub(super) struct ClientTransaction<O> {
     pub(super) deadline: Option<Time>,
     /// The ACK of a 2xx, and its way.
     pub(super) ack: Option<(Flow, Bytes)>,
-    dialog: Option<DialogKey>,
+    pub(super) dialog: Option<DialogKey>,
+    /// Whose credentials answer a challenge, by the owner's number.
+    pub(super) account: Option<u16>,
+    /// How often a challenge to this request was answered before.
+    pub(super) answers: u8,
     /// Nobody wants to hear what becomes of it.
     pub(super) silent: bool,
     cancel: Cancel,
@@ -121,6 +126,8 @@ impl<O> ClientTransaction<O> {
             deadline: None,
             ack: None,
             dialog,
+            account: None,
+            answers: 0,
             silent: false,
             cancel: Cancel::No,
             answered_by: Bytes::new(),
@@ -203,6 +210,9 @@ impl<O: Copy> Endpoint<O> {
             return self.client_response(cancel, msg, now);
         }
         let first_2xx = !client.machine.is_answered();
+        let given_up = !matches!(client.cancel, Cancel::No);
+        let challenged = matches!(msg.status(), 401 | 407) && first_2xx && !given_up && msg.method() != Method::Cancel;
+        self.challenged = challenged.then(|| Challenged::of(key, client));
         let reliable = client.flow.transport.is_reliable();
         let todo = client.machine.on_response(msg.status(), now, reliable);
         if todo.ack {
@@ -226,6 +236,9 @@ impl<O: Copy> Endpoint<O> {
             self.clients.remove(key);
         } else {
             self.arm_client(key, deadline);
+        }
+        if challenged {
+            return Some(Event::Challenged { tx: key, owner, msg, silent });
         }
         (todo.deliver && !silent).then_some(Event::Response { tx: key, owner, msg })
     }

@@ -37,6 +37,13 @@ pub struct Dialog<O> {
     pub flow: Flow,
     /// Where the far end is known to be whatever its Contact says: the neighbour's configured address.
     pub home: Option<Flow>,
+    /// Whether requests go along `flow` even where the target names an address: a phone behind a NAT is reached by the
+    /// way it came, whatever it calls itself. A route set counts all the same.
+    pub along_flow: bool,
+    /// Whose credentials answer challenges in it, by the owner's number.
+    pub account: Option<u16>,
+    /// The header field that answered a challenge to the INVITE; its ACK says the same (RFC 3261 section 13.2.2.4).
+    pub credentials: Bytes,
     /// Our Contact value.
     pub contact: Bytes,
     /// Whether a 2xx was sent or received.
@@ -143,6 +150,9 @@ impl<O> Dialog<O> {
     /// flow on which the dialog came to be. A stream's connection is reused while it is open.
     pub fn next_hop(&self, locals: &Locals) -> Flow {
         let route = self.routes.first().and_then(|r| NameAddr::parse(r)).map(|n| n.uri);
+        if route.is_none() && self.along_flow {
+            return self.flow;
+        }
         let Some(uri) = Uri::parse(route.unwrap_or(&self.target)) else { return self.flow };
         let Some(remote) = uri.socket_addr().filter(|at| is_somebodys(at.ip())) else { return self.flow };
         let transport = match uri.param("transport") {

@@ -205,8 +205,11 @@ pub struct Credentials<'a> {
     /// How often the nonce was answered, this time included; `None` without a qop (RFC 2069).
     pub count: Option<u32>,
     response: &'a [u8],
-    shield: Option<(Qop, &'a [u8], Cow<'a, [u8]>)>,
+    shield: Option<Given<'a>>,
 }
+
+/// qop, `nc` and `cnonce` as they were given.
+type Given<'a> = (Qop, &'a [u8], Cow<'a, [u8]>);
 
 impl<'a> Credentials<'a> {
     /// Reads one value. `None` where it is no digest or lacks a part.

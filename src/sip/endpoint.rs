@@ -6,6 +6,7 @@
 //!
 //! `O` is the owner's mark on a transaction or dialog, handed back with each event.
 
+use super::challenged::Challenged;
 use super::client::{ClientTransaction, Machine};
 use super::dialog::{Dialog, Peer, repaired, request_uri};
 use super::flow::{Flow, Locals};
@@ -47,6 +48,9 @@ pub enum Event<O> {
     Cancelled { tx: ServerKey, msg: Message },
     /// A response to a request of ours, each copy of an INVITE's 2xx absorbed.
     Response { tx: ClientKey, owner: O, msg: Message },
+    /// 401 or 407 to a request of ours. [`Endpoint::challenged`] has the request as it was, until the next message comes;
+    /// `silent` says that nobody wants to hear of it, should it not be answered.
+    Challenged { tx: ClientKey, owner: O, msg: Message, silent: bool },
     /// No final response in time. An INVITE that had a provisional goes on waiting: timer C only reports.
     TimedOut { tx: ClientKey, owner: O },
     /// The transport could not reach the far end.
@@ -75,6 +79,7 @@ pub struct Endpoint<O> {
     timers: TimerWheel<Timed>,
     due: Vec<(Time, Timed)>,
     out: VecDeque<Transmit>,
+    pub(super) challenged: Option<Challenged>,
     /// Responses that matched nothing.
     pub strays: u64,
 }
@@ -93,6 +98,7 @@ impl<O: Copy> Endpoint<O> {
             timers: TimerWheel::new(now),
             due: Vec::new(),
             out: VecDeque::new(),
+            challenged: None,
             strays: 0,
         }
     }
@@ -426,6 +432,9 @@ impl<O: Copy> Endpoint<O> {
             routes: peer.routes,
             target,
             flow,
+            along_flow: false,
+            account: None,
+            credentials: Bytes::new(),
             contact,
             confirmed: false,
             home: None,
@@ -463,6 +472,9 @@ impl<O: Copy> Endpoint<O> {
                 routes: Default::default(),
                 target,
                 flow,
+                along_flow: false,
+                account: None,
+                credentials: Bytes::new(),
                 contact,
                 confirmed: false,
                 home: Some(flow),
@@ -489,15 +501,20 @@ impl<O: Copy> Endpoint<O> {
     ) -> Option<(ClientKey, Writer)> {
         let hop = self.dialogs.get(dialog).filter(|d| d.is_addressable())?.next_hop(&self.locals);
         let invite = method == b"INVITE";
+        let entry = self.dialogs.get(dialog)?;
         let mut client = ClientTransaction::new(invite, hop, owner, Some(dialog), now);
-        client.ways = self.dialogs.get(dialog)?.other_ways(hop);
+        client.ways = entry.other_ways(hop);
         client.method = Method::of(method);
+        client.account = entry.account;
         let tx = self.clients.insert(client);
         let branch = self.branch(tx);
         let entry = self.dialogs.get_mut(dialog)?;
         entry.local_seq += 1;
         match method {
-            b"INVITE" => (entry.invite, entry.invite_seq) = (Some(tx), entry.local_seq),
+            b"INVITE" => {
+                (entry.invite, entry.invite_seq) = (Some(tx), entry.local_seq);
+                entry.credentials = Bytes::new();
+            }
             b"UPDATE" => entry.update = Some(tx),
             _ => {}
         }
@@ -514,9 +531,11 @@ impl<O: Copy> Endpoint<O> {
     pub fn acknowledge(&mut self, dialog: DialogKey, content_type: &[u8], body: &[u8]) {
         let Some(entry) = self.dialogs.get(dialog) else { return };
         let (seq, invite, hop) = (entry.invite_seq, entry.invite, entry.next_hop(&self.locals));
+        let credentials = entry.credentials.clone();
         // A transaction of its own in name only: nothing ever answers an ACK.
         let branch = self.ids.make(Kind::Branch, dialog.data().as_ffi() ^ u64::from(seq) << 40);
         let Some(mut w) = self.compose(dialog, b"ACK", seq, &branch, hop, 70) else { return };
+        w.raw(&credentials);
         let bytes = if body.is_empty() {
             w.finish()
         } else {

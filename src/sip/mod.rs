@@ -20,9 +20,11 @@ pub mod timer;
 pub mod transaction;
 pub mod write;
 
+mod challenged;
 mod client;
 mod server;
 
+pub use challenged::Request;
 pub use endpoint::{Endpoint, Event, Transmit};
 pub use flow::{Flow, Local, Locals, Transport};
 pub use scan::{Message, Method, Name};

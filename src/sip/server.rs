@@ -163,8 +163,20 @@ impl<O: Copy> Endpoint<O> {
 
     /// Answers without keeping anything: the same request gets the same answer, tag included. Never for an ACK.
     pub fn reply_stateless(&mut self, flow: Flow, msg: &Message, status: u16, more: &[(&str, &[u8])]) {
+        self.reply_stateless_within(flow, msg, status, more, usize::MAX);
+    }
+
+    /// The same, unless the answer would have more than `most` bytes: then false, and nothing is sent.
+    pub fn reply_stateless_within(
+        &mut self,
+        flow: Flow,
+        msg: &Message,
+        status: u16,
+        more: &[(&str, &[u8])],
+        most: usize,
+    ) -> bool {
         if msg.method_bytes() == b"ACK" {
-            return;
+            return true;
         }
         let head = ReplyHead::new(msg, flow);
         let hash = transaction_hash(self.secret(), msg, b"");
@@ -173,7 +185,12 @@ impl<O: Copy> Endpoint<O> {
         for (name, value) in more {
             w.header(name, value);
         }
-        self.transmit(Flow { remote: head.remote, ..flow }, w.finish(), None);
+        let bytes = w.finish();
+        if bytes.len() > most {
+            return false;
+        }
+        self.transmit(Flow { remote: head.remote, ..flow }, bytes, None);
+        true
     }
 
     /// A 100 for an INVITE that has not been told anything yet.

@@ -228,7 +228,7 @@ fn a_stranger_is_answered_without_state_and_never_relayed() {
     let mut w = World::new();
     let call = invite(STRANGER, "mallory", "911", "c1");
     w.receive(STRANGER, &call);
-    let no = w.expect(STRANGER, "SIP/2.0 403");
+    let no = w.expect(STRANGER, "SIP/2.0 401");
     assert!(no.msg.bytes().len() <= 3 * call.len());
     w.expect_nothing();
     assert_eq!(w.shard.census().transactions, 0);

@@ -8,4 +8,6 @@ mod dialogs;
 mod emergencies;
 mod hostile;
 mod ordinary;
+mod phones;
+mod trunk_digest;
 mod world;

@@ -78,7 +78,7 @@ fn an_invite_that_breaks_the_grammar_gets_400_and_options_200() {
     w.expect(PBX, "SIP/2.0 400");
     w.receive(PBX, &invite(PBX, "alice", "x", "c2").replace("INVITE", "OPTIONS"));
     w.expect(PBX, "SIP/2.0 200");
-    w.receive(PBX, &invite(PBX, "alice", "x", "c3").replace("INVITE", "REGISTER"));
+    w.receive(PBX, &invite(PBX, "alice", "x", "c3").replace("INVITE", "PUBLISH"));
     w.expect(PBX, "SIP/2.0 405");
     w.receive(PBX, &invite(PBX, "alice", "+14551234567", "c4").replace("Max-Forwards: 70", "Max-Forwards: 0"));
     w.expect(PBX, "SIP/2.0 483");

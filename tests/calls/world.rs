@@ -167,6 +167,7 @@ impl World {
                     self.sent.push(Sent { to: t.flow.remote, msg, client: t.client });
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
+                Do::Keep(_) => {}
                 Do::Side(side) => self.sides.push(side),
             }
         }

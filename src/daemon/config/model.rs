@@ -42,6 +42,8 @@ pub struct Config {
     pub notify: Notify,
     /// Where an agent's DND is told.
     pub presence: Presence,
+    /// What devices that register show their passwords for.
+    pub auth: Auth,
     /// The log.
     pub log: Log,
     /// What agents show and may dial on ordinary calls.
@@ -246,6 +248,8 @@ pub struct Trunk {
     pub emergency_target: EmergencyTarget,
     /// Default `e164`.
     pub number_format: NumberFormat,
+    /// What answers its challenges (401, 407): `username` and `password`. Default: none.
+    pub credentials: Option<(Private<String>, Private<String>)>,
     /// Pause between OPTIONS probes; zero sends none. Default 30 s.
     pub options: Duration,
 }
@@ -435,6 +439,13 @@ pub enum PresenceKind {
     SipPublish(SipTarget),
 }
 
+/// `[auth]`
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// The realm of challenges. Default: `node.domain`.
+    pub realm: String,
+}
+
 /// `[log]`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log {
@@ -526,6 +537,8 @@ pub struct Agent {
     pub locked: bool,
     /// The agent's own mailbox.
     pub mailbox: Option<Private<String>>,
+    /// For devices that register as `sip:<id>@…`. Default: none may.
+    pub password: Option<Private<String>>,
     /// Told of this agent's emergency calls besides the site's contacts.
     pub contacts: Contacts,
     /// Civic address, for the notice. Default: none.

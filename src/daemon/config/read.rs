@@ -64,8 +64,9 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
     let callback = callback(root.section("callback"));
     let notify = notify(root.section("notify"));
     let presence = presence(root.section("presence"));
+    let auth = auth(root.section("auth"), &node_read.domain);
     let log = log(root.section("log"));
-    for later in ["media", "auth", "dns", "cluster", "tls"] {
+    for later in ["media", "dns", "cluster", "tls"] {
         root.section(later).finish();
     }
     root.finish();
@@ -82,6 +83,7 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
         callback,
         notify,
         presence,
+        auth,
         log,
         outbound_profiles,
         agents,
@@ -200,6 +202,7 @@ fn trunk(mut s: Section<'_>) -> Trunk {
         numbers: s.list("numbers", value::range).unwrap_or_default(),
         emergency_target: s.choice("emergency_target", &targets).unwrap_or_default(),
         number_format: s.choice("number_format", &formats).unwrap_or_default(),
+        credentials: credentials(&mut s),
         options: duration(&mut s, "options", Duration::from_secs(30), Duration::ZERO, HOUR),
     };
     if !trunk.options.is_zero() && trunk.options < SECOND {
@@ -348,6 +351,41 @@ fn presence(mut s: Section<'_>) -> Presence {
     presence
 }
 
+fn auth(mut s: Section<'_>, domain: &str) -> Auth {
+    let realm = |text: &str| match value::words(text)? {
+        text if text.contains(['"', '\\']) => Err("must hold neither quotes nor backslashes".to_owned()),
+        text => Ok(text),
+    };
+    let auth = Auth { realm: s.read("realm", realm).unwrap_or_else(|| domain.to_owned()) };
+    s.finish();
+    auth
+}
+
+/// A password as it is; an empty one would let everybody in.
+fn password(s: &mut Section<'_>) -> Option<Private<String>> {
+    let password = s.secret("password");
+    if password.as_ref().is_some_and(|p| p.reveal().is_empty()) {
+        s.note("password", "must not be empty");
+    }
+    password
+}
+
+/// What answers a trunk's challenges: both, or neither.
+fn credentials(s: &mut Section<'_>) -> Option<(Private<String>, Private<String>)> {
+    match (s.read("username", |text| value::words(text).map(Private::new)), password(s)) {
+        (Some(user), Some(password)) => Some((user, password)),
+        (Some(_), None) if !s.has("password_file") => {
+            s.note("password", "is missing and required beside username");
+            None
+        }
+        (None, Some(_)) if !s.has("username") => {
+            s.note("username", "is missing and required beside password");
+            None
+        }
+        _ => None,
+    }
+}
+
 fn log(mut s: Section<'_>) -> Log {
     let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace].map(|l| (l.as_str(), l));
     let log = Log {
@@ -388,6 +426,7 @@ fn agent(mut s: Section<'_>, names: &Names) -> Agent {
         capacity: s.number("capacity", 1, 0..=1000),
         locked: s.flag("locked", false),
         mailbox: s.read("mailbox", value::mailbox),
+        password: password(&mut s),
         contacts: s.read("contacts", value::contacts).unwrap_or_default(),
         location: s.has("location").then(|| Private::new(location(s.section("location")))),
     };

@@ -247,6 +247,7 @@ fn effect_word(effect: &CallEffect) -> String {
         }
         CallEffect::Ring { leg, device, .. } => match device {
             Device::Uri(uri) => format!("ring {} {}", leg.0, uri.reveal()),
+            Device::Registered(device) => format!("ring {} device {}", leg.0, device.0),
             Device::AtPeer(peer, user) => format!("ring {} peer {} {}", leg.0, peer.0, user.reveal()),
         },
         CallEffect::GiveUp { leg, because, .. } => format!("give up {} {because:?}", leg.0),

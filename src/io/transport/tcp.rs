@@ -79,6 +79,8 @@ struct Connection {
     listener: u8,
     queue: mpsc::Sender<Letter>,
     stranger: bool,
+    /// It may be silent for as long as it likes.
+    kept: Arc<AtomicBool>,
     /// It was opened to carry what an earlier connection had not written.
     second_try: bool,
 }
@@ -233,6 +235,14 @@ impl Streams {
         }
     }
 
+    /// This connection may be silent for as long as it likes: somebody known is at its other end. It still counts as a
+    /// stranger's.
+    pub fn keep(&mut self, connection: u32) {
+        if let Some(connection) = self.connections.get(&connection) {
+            connection.kept.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Lets every connection write what it has and close. [`Streams::is_empty`] once all have; poll until then.
     pub fn close(&mut self) {
         self.listeners.clear();
@@ -253,8 +263,8 @@ impl Streams {
             return;
         }
         tune(&stream);
-        let (id, queue) = self.enter(listener, remote, stranger, false);
-        let task = Task { flow: self.flow(id, listener, remote), stranger, queue, to_loop: self.to_loop.clone() };
+        let (id, queue, kept) = self.enter(listener, remote, stranger, false);
+        let task = Task { flow: self.flow(id, listener, remote), kept, queue, to_loop: self.to_loop.clone() };
         tokio::spawn(task.run(stream));
     }
 
@@ -262,26 +272,34 @@ impl Streams {
         if self.connections.len() >= MOST {
             return Sent::Dropped;
         }
-        let (id, queue) = self.enter(listener, remote, false, second_try);
+        let (id, queue, kept) = self.enter(listener, remote, false, second_try);
         let Some(connection) = self.connections.get(&id) else { return Sent::Impossible };
         let lost = first.into_iter().filter(|b| connection.queue.try_send(b.clone()).is_err()).count();
         let from = self.locals.get(&listener).copied().filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == remote.is_ipv4());
-        let task = Task { flow: self.flow(id, listener, remote), stranger: false, queue, to_loop: self.to_loop.clone() };
+        let task = Task { flow: self.flow(id, listener, remote), kept, queue, to_loop: self.to_loop.clone() };
         tokio::spawn(task.connect(from));
         if lost == 0 { Sent::Yes } else { Sent::Dropped }
     }
 
-    fn enter(&mut self, listener: u8, remote: SocketAddr, stranger: bool, second_try: bool) -> (u32, mpsc::Receiver<Letter>) {
+    fn enter(
+        &mut self,
+        listener: u8,
+        remote: SocketAddr,
+        stranger: bool,
+        second_try: bool,
+    ) -> (u32, mpsc::Receiver<Letter>, Arc<AtomicBool>) {
+        let kept = Arc::new(AtomicBool::new(!stranger));
         let (queue, to_write) = mpsc::channel(QUEUE);
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         let carried = SmallVec::new();
-        self.connections.insert(self.last_id, Connection { remote, carried, listener, queue, stranger, second_try });
+        let connection = Connection { remote, carried, listener, queue, stranger, kept: Arc::clone(&kept), second_try };
+        self.connections.insert(self.last_id, connection);
         self.by_remote.insert(remote, self.last_id);
         if stranger {
             *self.strangers.entry(remote.ip()).or_default() += 1;
             self.all_strangers += 1;
         }
-        (self.last_id, to_write)
+        (self.last_id, to_write, kept)
     }
 
     const fn flow(&self, connection: u32, listener: u8, remote: SocketAddr) -> Flow {
@@ -333,7 +351,7 @@ impl Streams {
 /// One connection.
 struct Task {
     flow: Flow,
-    stranger: bool,
+    kept: Arc<AtomicBool>,
     queue: mpsc::Receiver<Letter>,
     to_loop: mpsc::Sender<FromTask>,
 }
@@ -362,7 +380,7 @@ impl Task {
         let (pong, pongs) = mpsc::channel(1);
         let last_answer = AtomicBool::new(false);
         let end = {
-            let mut reader = pin!(read_frames(read, self.flow, self.stranger, self.to_loop.clone(), pong));
+            let mut reader = pin!(read_frames(read, self.flow, &self.kept, self.to_loop.clone(), pong));
             let mut writer = pin!(write_queue(&mut write, &mut self.queue, pongs, &last_answer));
             tokio::select! {
                 end = &mut writer => end,
@@ -421,16 +439,21 @@ async fn write_queue(
 async fn read_frames(
     mut read: OwnedReadHalf,
     flow: Flow,
-    stranger: bool,
+    kept: &AtomicBool,
     to_loop: mpsc::Sender<FromTask>,
     pong: mpsc::Sender<()>,
 ) -> bool {
     let mut framer = Framer::new(Limits::default());
     let mut chunk = vec![0; CHUNK];
-    let mut patience = if stranger { FIRST_FRAME } else { Duration::MAX };
+    let mut patience = FIRST_FRAME;
     loop {
-        let Ok(frame) = timeout(patience, next_frame(&mut read, &mut framer, &mut chunk)).await else { return false };
-        patience = if stranger { IDLE } else { Duration::MAX };
+        let Ok(frame) = timeout(patience, next_frame(&mut read, &mut framer, &mut chunk)).await else {
+            if kept.load(Ordering::Relaxed) {
+                continue;
+            }
+            return false;
+        };
+        patience = IDLE;
         let told = match frame {
             None => return false,
             Some(Ok(Frame::Message(bytes))) => to_loop.send(FromTask::Message(flow, bytes)).await,

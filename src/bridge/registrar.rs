@@ -1,0 +1,274 @@
+//! Strangers, and how they become agents: they show a password, or they register (RFC 3261 section 10, RULES R8).
+//!
+//! Shard 0 does all of it: the [`Classifier`](super::Classifier) brings it every message of somebody unknown. Nobody is
+//! kept in memory who has not shown a password. Registrations live in memory only.
+
+use super::access::{Access, Gate, Look, Shown};
+use super::bindings::{Bindings, Contacts, DeviceKey, OutOfOrder, Wish, Wishes};
+use super::call::CallKey;
+use super::shard::{Do, Shard, Wake};
+use crate::emergency::facts::{DeviceId, Input, Origin};
+use crate::sip::header::{NameAddr, seconds, token_in_list, values};
+use crate::sip::write::Writer;
+use crate::sip::{Flow, Message, Method, Name, ServerKey, Transport};
+use crate::words::Time;
+use crate::words::uri::Uri;
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::time::Duration;
+
+/// The shortest time to register for, in seconds; below it 423 (RFC 3261 section 10.3, step 7).
+const SHORTEST: u32 = 60;
+/// The longest, and what a REGISTER without a wish gets.
+const LONGEST: u32 = 3600;
+/// Contacts in one REGISTER.
+const MOST_CONTACTS: usize = 16;
+/// An answer to a stranger is no larger than so many times the question (RULES B7): nobody is flooded by way of us.
+const MOST_GAIN: usize = 3;
+
+/// Phones: who has registered, and who may.
+pub(super) struct Phones {
+    gate: Gate,
+    bindings: Bindings,
+    /// What the request at hand has shown.
+    shown: Option<Shown>,
+}
+
+impl Phones {
+    pub(super) fn new(secret: u64) -> Self {
+        Self { gate: Gate::new(secret), bindings: Bindings::default(), shown: None }
+    }
+
+    pub(super) const fn bindings(&self) -> &Bindings {
+        &self.bindings
+    }
+}
+
+impl Shard {
+    /// Who sends this. A registered flow is its agent (CONTRACT "Who is calling"); a neighbour's own address is the
+    /// neighbour, whoever registers from there.
+    pub(super) fn origin_of(&self, flow: Flow, msg: &Message) -> Origin {
+        let links = &self.setup.links;
+        let known = links.sources.origin(flow.transport, flow.remote);
+        match known {
+            Origin::Stranger => self.agent_at(flow, msg).unwrap_or(Origin::Stranger),
+            Origin::Peer(_) if !links.is_a_neighbours_own(flow) => self.agent_at(flow, msg).unwrap_or(known),
+            _ => known,
+        }
+    }
+
+    /// Whether the request goes on to the endpoint. Where not, it has had an answer that keeps nothing.
+    pub(super) fn lets_in(&mut self, flow: Flow, msg: &Message, now: Time) -> bool {
+        self.phones.shown = None;
+        // A broken INVITE with a tag may be taken for a call of its own (RULES R4): not a stranger's.
+        let no_dialog = msg.to_tag().is_none() || (msg.method() == Method::Invite && !msg.faults().is_clean());
+        let outside = msg.is_request() && no_dialog && !matches!(msg.method(), Method::Ack | Method::Cancel);
+        let registers = msg.method() == Method::Register;
+        if !outside || !registers && self.origin_of(flow, msg) != Origin::Stranger {
+            return true;
+        }
+        // A neighbour before the last reload: what it sends again is no stranger's (RULES R3).
+        if self.endpoint.is_copy(msg) {
+            return true;
+        }
+        if !msg.faults().is_clean() {
+            self.endpoint.reply_stateless(flow, msg, msg.faults().status(), &[]);
+            return false;
+        }
+        if self.story.is_none() || !matches!(msg.method(), Method::Invite | Method::Register) {
+            self.endpoint.reply_stateless(flow, msg, 403, &[]);
+            return false;
+        }
+        match self.phones.gate.look(&self.setup.access, msg, now) {
+            Look::Right(shown) => self.phones.shown = Some(shown),
+            look => self.challenge_stranger(flow, msg, look == Look::Stale, now),
+        }
+        self.phones.shown.is_some()
+    }
+
+    /// The agent whose password an INVITE from a stranger shows, if it does for the first time. Else it is challenged
+    /// again, and the call is over.
+    pub(super) fn vouch(&mut self, key: CallKey, now: Time) -> bool {
+        let Some(call) = self.calls.get_mut(key).filter(|c| c.origin == Origin::Stranger) else { return true };
+        let shown = self.phones.shown.take();
+        if let Some(shown) = shown.filter(|s| self.phones.gate.admit(*s, now)) {
+            call.origin = Origin::Agent(shown.agent);
+            return true;
+        }
+        let server = call.server;
+        self.challenge(server, now);
+        self.forget_call(key);
+        false
+    }
+
+    /// REGISTER, with credentials that are right.
+    pub(super) fn on_register(&mut self, tx: ServerKey, msg: &Message, flow: Flow, now: Time) {
+        let Some(shown) = self.phones.shown.take().filter(|s| self.phones.gate.admit(*s, now)) else {
+            return self.challenge(tx, now);
+        };
+        let unknown: Vec<_> = msg.all(Name::Require).flat_map(values).filter(|t| !t.eq_ignore_ascii_case(b"path")).collect();
+        if !unknown.is_empty() {
+            return self.answer(tx, 420, now, |w| {
+                w.header("Unsupported", &unknown.join(&b", "[..]));
+            });
+        }
+        let to = msg.get(Name::To).and_then(NameAddr::parse).and_then(|to| Uri::parse(to.uri)?.user);
+        let agent = self.setup.site.agents.get(shown.agent.0 as usize).map(|a| a.id.reveal().clone());
+        let Some(agent) = agent.filter(|id| to.is_some_and(|user| user.eq_ignore_ascii_case(id.as_bytes()))) else {
+            return self.answer(tx, 403, now, |_| {});
+        };
+        let wishes = match read(msg, flow, now) {
+            Ok(wishes) => wishes,
+            Err(423) => {
+                return self.answer(tx, 423, now, |w| {
+                    w.header_num("Min-Expires", u64::from(SHORTEST));
+                });
+            }
+            Err(status) => return self.answer(tx, status, now, |_| {}),
+        };
+        let Ok(changes) = self.phones.bindings.change(&agent, wishes, now).map_err(|OutOfOrder| ()) else {
+            return self.answer(tx, 500, now, |w| {
+                w.header_num("Retry-After", 1);
+            });
+        };
+        self.list_devices(tx, msg, &agent, now);
+        if flow.transport == Transport::Tcp && !changes.there.is_empty() {
+            self.out.push_back(Do::Keep(flow));
+        }
+        self.devices_gone(&changes.gone, now);
+        for key in changes.there {
+            self.arm_device(key);
+            self.tell_story(Some(Input::Registered { agent: shown.agent, device: key.id() }), now);
+        }
+    }
+
+    /// A device's time may be over.
+    pub(super) fn device_due(&mut self, device: DeviceId, now: Time) {
+        let key = DeviceKey::of(device);
+        if self.phones.bindings.expire(key, now) {
+            self.devices_gone(&[key], now);
+        } else {
+            self.arm_device(key);
+        }
+    }
+
+    /// After a reload: who may not register any more has no devices.
+    pub(super) fn revise_devices(&mut self, now: Time) {
+        let access = &self.setup.access;
+        let gone = self.phones.bindings.keep(|agent| access.agent(agent).is_some());
+        self.devices_gone(&gone, now);
+    }
+
+    fn devices_gone(&mut self, gone: &[DeviceKey], now: Time) {
+        for key in gone {
+            self.tell_story(Some(Input::Unregistered { device: key.id() }), now);
+        }
+    }
+
+    fn arm_device(&mut self, key: DeviceKey) {
+        if let Some(at) = self.phones.bindings.arm(key) {
+            self.wakes.arm(at, Wake::Device(key.id()));
+        }
+    }
+
+    /// Whose flow this is. Where several agents share one, as behind an edge proxy, the From says which of them; one whom it
+    /// does not name is nobody, unless the flow is a single phone's.
+    fn agent_at(&self, flow: Flow, msg: &Message) -> Option<Origin> {
+        let access: &Access = &self.setup.access;
+        let mut at = self.phones.bindings.at(flow);
+        let newest = at.next()?;
+        let from = || msg.get(Name::From).and_then(NameAddr::parse).and_then(|n| Uri::parse(n.uri)?.user);
+        let alone = newest.path.is_empty() && at.all(|b| b.agent == newest.agent);
+        let binding = if alone {
+            newest
+        } else {
+            let from = from()?;
+            self.phones.bindings.at(flow).find(|b| b.agent.as_bytes().eq_ignore_ascii_case(from))?
+        };
+        access.agent(&binding.agent).map(Origin::Agent)
+    }
+
+    fn challenge_stranger(&mut self, flow: Flow, msg: &Message, stale: bool, now: Time) {
+        let challenges = self.phones.gate.challenges(&self.setup.access, stale, now);
+        let fields = challenges.each_ref().map(|c| ("WWW-Authenticate", c.as_bytes()));
+        let most = MOST_GAIN * msg.bytes().len();
+        // A question too small for all of them gets fewer; one that is smaller than any answer gets none.
+        for count in (0..=fields.len()).rev() {
+            if self.endpoint.reply_stateless_within(flow, msg, 401, fields.get(..count).unwrap_or_default(), most) {
+                return;
+            }
+        }
+    }
+
+    /// The credentials were right and have come before: once more, with a new nonce.
+    fn challenge(&mut self, tx: ServerKey, now: Time) {
+        let challenges = self.phones.gate.challenges(&self.setup.access, true, now);
+        self.answer(tx, 401, now, |w| {
+            for challenge in &challenges {
+                w.header("WWW-Authenticate", challenge.as_bytes());
+            }
+        });
+    }
+
+    fn list_devices(&mut self, tx: ServerKey, msg: &Message, agent: &str, now: Time) {
+        let Some(mut w) = self.endpoint.reply(tx, 200) else { return };
+        for (_, b) in self.phones.bindings.of(agent) {
+            let left = b.expires.since(now).as_secs().to_string();
+            let mut parts: SmallVec<[&[u8]; 9]> = SmallVec::new();
+            parts.extend([&b"<"[..], &b.uri, b">;expires=", left.as_bytes()]);
+            if let Some((instance, reg_id)) = &b.instance {
+                parts.extend([&b";+sip.instance=\""[..], instance, b"\""]);
+                if !reg_id.is_empty() {
+                    parts.extend([&b";reg-id="[..], reg_id]);
+                }
+            }
+            w.header_parts("Contact", &parts);
+        }
+        // RFC 3327 section 5.3: the Path goes back as it came.
+        for path in msg.all(Name::Path) {
+            w.header("Path", path);
+        }
+        if msg.all(Name::Supported).any(|s| token_in_list(s, "path")) {
+            w.header("Supported", b"path");
+        }
+        self.endpoint.respond(tx, 200, None, w.finish(), now);
+    }
+
+    fn answer(&mut self, tx: ServerKey, status: u16, now: Time, more: impl FnOnce(&mut Writer)) {
+        let Some(mut w) = self.endpoint.reply(tx, status) else { return };
+        more(&mut w);
+        self.endpoint.respond(tx, status, None, w.finish(), now);
+    }
+}
+
+/// What a REGISTER asks for, or the status that refuses it.
+fn read(msg: &Message, flow: Flow, now: Time) -> Result<Wishes, u16> {
+    let (seq, _) = msg.cseq().ok_or(400u16)?;
+    let asked = msg.get(Name::Expires).map(|v| seconds(v).unwrap_or(LONGEST));
+    let contacts: Vec<_> = msg.all(Name::Contact).flat_map(values).collect();
+    let star = contacts.iter().any(|c| c.trim_ascii() == b"*");
+    // RFC 3261 section 10.3, step 6.
+    if star && (contacts.len() > 1 || asked != Some(0)) || contacts.len() > MOST_CONTACTS {
+        return Err(400);
+    }
+    let own = |part: &[u8]| Bytes::copy_from_slice(part);
+    let wish = |contact: &&[u8]| -> Result<Wish, u16> {
+        let contact = NameAddr::parse(contact).ok_or(400u16)?;
+        // A malformed parameter counts as absent (RFC 3261 section 20.10).
+        let expires = contact.param("expires").and_then(seconds).or(asked).unwrap_or(LONGEST);
+        if (1..SHORTEST).contains(&expires) {
+            return Err(423);
+        }
+        let instance = contact.param("+sip.instance").map(|i| (own(i), own(reg_id(&contact))));
+        let expires = now + Duration::from_secs(u64::from(expires.min(LONGEST)));
+        Ok(Wish { uri: own(contact.uri), instance, expires })
+    };
+    let contacts = if star { Contacts::All } else { Contacts::These(contacts.iter().map(wish).collect::<Result<Vec<_>, _>>()?) };
+    let path = msg.all(Name::Path).flat_map(values).map(own).collect();
+    Ok(Wishes { call_id: own(msg.call_id()), seq, path, flow, contacts })
+}
+
+/// RFC 5626 section 4.2: a number.
+fn reg_id<'a>(contact: &NameAddr<'a>) -> &'a [u8] {
+    contact.param("reg-id").filter(|id| id.iter().all(u8::is_ascii_digit)).unwrap_or_default()
+}
