@@ -10,6 +10,7 @@ use crate::sip::{Message, Name};
 use crate::words::Time;
 use crate::words::uri::Uri;
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 
 /// How long a nonce is good, in seconds (STANDARDS, RFC 7616).
@@ -117,10 +118,11 @@ impl Gate {
     }
 
     /// A challenge for each algorithm, the strongest first (RFC 8760 section 2.3).
-    pub(super) fn challenges(&mut self, access: &Access, stale: bool, now: Time) -> [String; 2] {
+    pub(super) fn challenges(&mut self, access: &Access, msg: &Message, stale: bool, now: Time) -> SmallVec<[String; 2]> {
         self.last = self.last.wrapping_add(1);
         let nonce = self.write(Nonce(seconds(now), self.last));
-        [Algorithm::Sha256, Algorithm::Md5].map(|a| challenge(&access.realm, &nonce, a, stale))
+        let algorithms: &[_] = if knows_md5_alone(msg) { &[Algorithm::Md5] } else { &[Algorithm::Sha256, Algorithm::Md5] };
+        algorithms.iter().map(|a| challenge(&access.realm, &nonce, *a, stale)).collect()
     }
 
     /// What the Authorization of a request is worth. Keeps nothing.
@@ -206,6 +208,13 @@ impl Counts {
     }
 }
 
+/// Phones that give up where anything but MD5 is offered beside it, although they were to pass over what they do not know
+/// (RFC 3261 section 22.3, RFC 8760 section 2.4): baresip before its third version.
+fn knows_md5_alone(msg: &Message) -> bool {
+    let agent = msg.get(Name::UserAgent).unwrap_or_default();
+    ["baresip v0.", "baresip v1.", "baresip v2."].iter().any(|old| agent.starts_with(old.as_bytes()))
+}
+
 /// Whether the URI that was hashed is the request's: the same user. Hosts and parameters may be rewritten on the way.
 fn is_for(hashed: &[u8], requested: &[u8]) -> bool {
     let user = |uri| Uri::parse(uri).map(|u: Uri<'_>| (u.user.map(<[u8]>::to_vec), u.scheme));
@@ -245,7 +254,7 @@ mod tests {
     #[test]
     fn r8_the_right_password_is_seen_and_everything_else_looks_the_same() {
         let (access, mut gate) = (access(), Gate::new(7));
-        let challenges = gate.challenges(&access, false, NOW);
+        let challenges = gate.challenges(&access, &request(b""), false, NOW);
         assert!(challenges[0].contains("SHA-256") && challenges[1].contains("MD5"), "{challenges:?}");
         for challenge in &challenges {
             let look = |user, password| gate.look(&access, &answer(challenge, user, password, 1), NOW);
@@ -260,15 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn a_phone_that_knows_md5_alone_is_offered_nothing_else() {
+        for (agent, count) in [("baresip v1.0.0 (x86_64/linux)", 1), ("baresip v3.1.0", 2), ("Linphone/5.1 baresip v1.", 2)] {
+            let text = format!("REGISTER sip:gw SIP/2.0\r\nUser-Agent: {agent}\r\n\r\n");
+            let msg = Message::scan(Bytes::from(text)).expect("a message");
+            let offered = Gate::new(7).challenges(&access(), &msg, false, NOW);
+            assert_eq!((offered.len(), offered.last().is_some_and(|c| c.contains("MD5"))), (count, true), "{agent}");
+        }
+    }
+
+    #[test]
     fn a_nonce_is_good_for_300_s_and_only_from_this_process() {
         let (access, mut gate) = (access(), Gate::new(7));
-        let [challenge, _] = gate.challenges(&access, false, NOW);
+        let challenge = gate.challenges(&access, &request(b""), false, NOW).remove(0);
         let msg = answer(&challenge, "alice", "secret", 1);
         let at = |s| gate.look(&access, &msg, NOW + Duration::from_secs(s));
         assert!(matches!(at(299), Look::Right(_)));
         assert_eq!(at(300), Look::Stale);
         assert_eq!(Gate::new(8).look(&access, &msg, NOW), Look::Stale);
-        let other = challenge.replace(char::is_numeric, "a");
+        let other = challenge.replace("nonce=\"0", "nonce=\"1");
         assert_eq!(gate.look(&access, &answer(&other, "alice", "secret", 1), NOW), Look::Stale);
         // Whether a stranger's password is right is not told with an old nonce either.
         let wrong = answer(&challenge, "nobody", "x", 1);
@@ -278,7 +297,7 @@ mod tests {
     #[test]
     fn a_count_is_admitted_once_even_when_counts_overtake_each_other() {
         let (access, mut gate) = (access(), Gate::new(7));
-        let [challenge, _] = gate.challenges(&access, false, NOW);
+        let challenge = gate.challenges(&access, &request(b""), false, NOW).remove(0);
         let mut admit = |count| {
             let Look::Right(shown) = gate.look(&access, &answer(&challenge, "alice", "secret", count), NOW) else {
                 panic!("the password is right")
@@ -306,7 +325,7 @@ mod tests {
         let (access, mut gate) = (access(), Gate::new(7));
         let mut first = None;
         for _ in 0..=REMEMBERED {
-            let [challenge, _] = gate.challenges(&access, false, NOW);
+            let challenge = gate.challenges(&access, &request(b""), false, NOW).remove(0);
             let msg = answer(&challenge, "alice", "secret", 1);
             let Look::Right(shown) = gate.look(&access, &msg, NOW) else { panic!("the password is right") };
             assert!(gate.admit(shown, NOW));

@@ -95,8 +95,10 @@ impl Shard {
             call.origin = Origin::Agent(shown.agent);
             return true;
         }
-        let server = call.server;
-        self.challenge(server, now);
+        let (server, invite) = (call.server, call.invite.take());
+        if let Some(msg) = invite {
+            self.challenge(server, &msg, now);
+        }
         self.forget_call(key);
         false
     }
@@ -104,7 +106,7 @@ impl Shard {
     /// REGISTER, with credentials that are right.
     pub(super) fn on_register(&mut self, tx: ServerKey, msg: &Message, flow: Flow, now: Time) {
         let Some(shown) = self.phones.shown.take().filter(|s| self.phones.gate.admit(*s, now)) else {
-            return self.challenge(tx, now);
+            return self.challenge(tx, msg, now);
         };
         let unknown: Vec<_> = msg.all(Name::Require).flat_map(values).filter(|t| !t.eq_ignore_ascii_case(b"path")).collect();
         if !unknown.is_empty() {
@@ -189,8 +191,8 @@ impl Shard {
     }
 
     fn challenge_stranger(&mut self, flow: Flow, msg: &Message, stale: bool, now: Time) {
-        let challenges = self.phones.gate.challenges(&self.setup.access, stale, now);
-        let fields = challenges.each_ref().map(|c| ("WWW-Authenticate", c.as_bytes()));
+        let challenges = self.phones.gate.challenges(&self.setup.access, msg, stale, now);
+        let fields: SmallVec<[_; 2]> = challenges.iter().map(|c| ("WWW-Authenticate", c.as_bytes())).collect();
         let most = MOST_GAIN * msg.bytes().len();
         // A question too small for all of them gets fewer; one that is smaller than any answer gets none.
         for count in (0..=fields.len()).rev() {
@@ -201,8 +203,8 @@ impl Shard {
     }
 
     /// The credentials were right and have come before: once more, with a new nonce.
-    fn challenge(&mut self, tx: ServerKey, now: Time) {
-        let challenges = self.phones.gate.challenges(&self.setup.access, true, now);
+    fn challenge(&mut self, tx: ServerKey, msg: &Message, now: Time) {
+        let challenges = self.phones.gate.challenges(&self.setup.access, msg, true, now);
         self.answer(tx, 401, now, |w| {
             for challenge in &challenges {
                 w.header("WWW-Authenticate", challenge.as_bytes());

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use super::child::Child;
 use super::clock::{Deadline, until};
+use super::net::Transport;
 
 /// The running phone.
 pub struct Baresip {
-    _child: Child,
+    child: Child,
     control: TcpStream,
     unread: Vec<u8>,
     events: Vec<String>,
@@ -30,12 +31,24 @@ pub enum Answer {
 impl Baresip {
     /// Starts a phone at `ip` that registers as `user` at `pbx`.
     pub fn start(ip: IpAddr, user: &str, pbx: SocketAddr, answer: Answer) -> Self {
+        let pbx = pbx.ip();
+        Self::with_account(ip, user, &format!("<sip:{user}@{pbx}>;outbound=\"sip:{pbx}\";regint=30"), answer)
+    }
+
+    /// Starts a phone at `ip` that registers as `user` with a password, over this transport.
+    pub fn register(ip: IpAddr, (user, password): (&str, &str), at: SocketAddr, transport: Transport, answer: Answer) -> Self {
+        let uri = format!("sip:{at};transport={}", transport.name());
+        let account = format!("<sip:{user}@{at};transport={}>;outbound=\"{uri}\"", transport.name());
+        Self::with_account(ip, user, &format!("{account};auth_user={user};auth_pass={password};regint=60"), answer)
+    }
+
+    fn with_account(ip: IpAddr, user: &str, account: &str, answer: Answer) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let templates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/baresip");
         let answer = if answer == Answer::Auto { "auto" } else { "manual" };
         for name in ["config", "accounts"] {
             let text = std::fs::read_to_string(templates.join(name)).unwrap();
-            let text = text.replace("@USER@", user).replace("@PBX@", &pbx.ip().to_string()).replace("@ANSWER@", answer);
+            let text = text.replace("@ACCOUNT@", account).replace("@ANSWER@", answer);
             let text = text.replace("@ADDRESS@", &ip.to_string()).replace("@MODULES@", &modules().display().to_string());
             std::fs::write(dir.path().join(name), text).unwrap();
         }
@@ -45,7 +58,12 @@ impl Baresip {
         let child = Child::start(&format!("baresip {user}"), command);
         let control = until("baresip's control socket", Duration::from_secs(10), || TcpStream::connect((ip, 4444)).ok());
         control.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        Self { _child: child, control, unread: Vec::new(), events: Vec::new(), _dir: dir }
+        Self { child, control, unread: Vec::new(), events: Vec::new(), _dir: dir }
+    }
+
+    /// Waits until it has said this on its terminal, at any time since its start: it registers before anybody can ask it.
+    pub fn until_said(&self, words: &str, within: Duration) {
+        until(&format!("baresip says {words:?}"), within, || self.child.output().contains(words).then_some(()));
     }
 
     /// Dials.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,8 +41,19 @@ pub struct Child {
 
 impl Child {
     /// Starts it, with stdout and stderr collected into one text.
-    pub fn start(name: &str, mut command: Command) -> Self {
-        let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    pub fn start(name: &str, command: Command) -> Self {
+        Self::start_with(name, command, Stdio::null())
+    }
+
+    /// The same with a pipe to its stdin.
+    pub fn start_talking(name: &str, command: Command) -> (Self, ChildStdin) {
+        let mut child = Self::start_with(name, command, Stdio::piped());
+        let stdin = child.process.stdin.take().expect("a pipe");
+        (child, stdin)
+    }
+
+    fn start_with(name: &str, mut command: Command, stdin: Stdio) -> Self {
+        let started = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut process = started.unwrap_or_else(|e| panic!("{name} does not start: {e}"));
         let output = Arc::new(Mutex::new(Vec::new()));
         collect(process.stdout.take(), &output);

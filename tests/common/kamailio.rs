@@ -1,4 +1,4 @@
-//! A real Kamailio as the PBX of `tests/peers/kamailio/pbx.cfg`.
+//! A real Kamailio as the PBX of `tests/peers/kamailio/pbx.cfg`, or as the trunk of `trunk.cfg`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::child::{self, Child};
 use super::clock::until;
 use super::net::{Transport, wait_until_bound};
 
-/// The running PBX.
+/// The running PBX or trunk.
 pub struct Kamailio {
     child: Child,
     at: SocketAddr,
@@ -19,18 +19,31 @@ pub struct Kamailio {
 impl Kamailio {
     /// Starts it at `at` with the gateway at `gateway`; its queue's announcement is at `queue`.
     pub fn start(at: SocketAddr, gateway: SocketAddr, queue: SocketAddr) -> Self {
+        let words = [
+            format!("PBX={}", at.ip()),
+            format!("PBX_NAME=\"{}\"", at.ip()),
+            format!("GATEWAY=\"{}\"", gateway.ip()),
+            format!("GATEWAY_PORT=\"{}\"", gateway.port()),
+            format!("QUEUE=\"{queue}\""),
+        ];
+        Self::with_config("pbx.cfg", at, &words)
+    }
+
+    /// Starts a trunk at `at` that challenges everybody; calls that it believes go to `callee`.
+    pub fn trunk(at: SocketAddr, callee: SocketAddr) -> Self {
+        Self::with_config("trunk.cfg", at, &[format!("TRUNK={}", at.ip()), format!("CALLEE=\"sip:{callee}\"")])
+    }
+
+    fn with_config(name: &str, at: SocketAddr, words: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let text = |name: &str, value: String| format!("{name}=\"{value}\"");
-        let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/kamailio/pbx.cfg");
+        let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/kamailio").join(name);
         let mut command = Command::new(child::find("kamailio").expect("kamailio"));
         command.current_dir(dir.path()).arg("-f").arg(config).args(["-DD", "-E", "-m", "32", "-M", "4"]);
         command.arg("-Y").arg(dir.path());
-        command.arg("-A").arg(format!("PBX={}", at.ip()));
-        command.arg("-A").arg(text("PBX_NAME", at.ip().to_string()));
-        command.arg("-A").arg(text("GATEWAY", gateway.ip().to_string()));
-        command.arg("-A").arg(text("GATEWAY_PORT", gateway.port().to_string()));
-        command.arg("-A").arg(text("QUEUE", queue.to_string()));
-        command.arg("-A").arg(text("CONTROL", format!("unix:{}/ctl", dir.path().display())));
+        for word in words {
+            command.arg("-A").arg(word);
+        }
+        command.arg("-A").arg(format!("CONTROL=\"unix:{}/ctl\"", dir.path().display()));
         let kamailio = Self { child: Child::start("kamailio", command), at, dir };
         wait_until_bound(Transport::Udp, at);
         until("Kamailio's control socket", Duration::from_secs(10), || kamailio.ask(&["core.uptime"]));
