@@ -54,7 +54,7 @@ fn a7_no_log_line_metric_or_page_names_anybody_at_any_level() {
     pbx.cancel(&call);
     let mut stranger = Peer::udp(world.net.sip(99));
     stranger.invite(&Outgoing::new(world.at(), "canary-mallory", &world.uri("911")));
-    stranger.response("INVITE", 403);
+    stranger.response("INVITE", 401);
     for noise in ["INVITE sip:911@canary SIP/2.0\r\n\r\n", "canary", "INVITE sip:canary SIP/7.0\r\nVia: canary\r\n\r\n"] {
         let socket = std::net::UdpSocket::bind((world.pbx().ip(), 0)).expect("a socket");
         socket.send_to(noise.as_bytes(), world.at()).expect("sent");

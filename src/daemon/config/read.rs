@@ -375,11 +375,12 @@ fn credentials(s: &mut Section<'_>) -> Option<(Private<String>, Private<String>)
     match (s.read("username", |text| value::words(text).map(Private::new)), password(s)) {
         (Some(user), Some(password)) => Some((user, password)),
         (Some(_), None) if !s.has("password_file") => {
-            s.note("password", "is missing and required beside username");
+            s.note("username", "needs a password beside it");
             None
         }
         (None, Some(_)) if !s.has("username") => {
-            s.note("username", "is missing and required beside password");
+            let key = if s.has("password") { "password" } else { "password_file" };
+            s.note(key, "needs a username beside it");
             None
         }
         _ => None,
