@@ -487,11 +487,10 @@ async fn next_frame(read: &mut OwnedReadHalf, framer: &mut Framer, chunk: &mut [
     }
 }
 
-/// The head of a message whose end could not be found, cut before its empty line so that it reads as broken.
+/// The head of a message whose end could not be found, as far as it is there.
 fn answerable(lost: Lost) -> Option<Bytes> {
     let (Lost::NoContentLength(head) | Lost::BadContentLength(head) | Lost::TooLarge(head)) = lost else { return None };
-    let end = head.trim_ascii_end().len();
-    (end > 0).then(|| head.slice(..end))
+    (!head.trim_ascii().is_empty()).then_some(head)
 }
 
 fn is_final_response(bytes: &[u8]) -> bool {
@@ -518,10 +517,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_head_reads_as_broken_and_one_that_is_not_sip_is_not_answered() {
+    fn a_broken_head_is_answered_and_one_that_is_not_sip_is_not() {
         let head = |text: &'static [u8]| Bytes::from_static(text);
-        let cut = answerable(Lost::NoContentLength(head(b"INVITE sip:911@x SIP/2.0\r\nCall-ID: 1\r\n\r\n")));
-        assert!(cut.is_some_and(|h| h.ends_with(b"Call-ID: 1")));
+        let whole = answerable(Lost::NoContentLength(head(b"INVITE sip:911@x SIP/2.0\r\nCall-ID: 1\r\n\r\n")));
+        assert!(whole.is_some_and(|h| h.ends_with(b"\r\n\r\n")));
         assert!(answerable(Lost::NotSip).is_none());
         assert!(answerable(Lost::TooLarge(head(b"\r\n"))).is_none());
     }
