@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 copy=$PWD/target/mutants/tree log=$PWD/target/mutants/log failed=0
 mkdir -p "$copy" || exit 1
-export CARGO_TARGET_DIR=${E911D_MUTANTS_TARGET:-$PWD/target/mutants} CARGO_TERM_PROGRESS_WHEN=never
+export CARGO_TARGET_DIR=$PWD/target/mutants CARGO_TERM_PROGRESS_WHEN=never
 
 # mutant RULE FILE SED TEST: RULE's line in FILE is taken out by SED; TEST, in tests/calls, must fail without it.
 mutant() {
