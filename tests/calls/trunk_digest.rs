@@ -187,3 +187,17 @@ fn a_probe_is_answered_for() {
     w.receive(TRUNK_A, &response(&second.msg, 200, "t", "", ""));
     w.expect_nothing();
 }
+
+#[test]
+fn whoever_a_trunk_sends_us_to_gets_none_of_its_credentials() {
+    let mut w = world();
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    let first = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&first.msg, 302, "q", "sip:911@127.0.0.1:15079", ""));
+    w.expect(TRUNK_A, "ACK");
+    let moved = w.expect("127.0.0.1:15079", "INVITE");
+    w.receive("127.0.0.1:15079", &ask(&moved.msg, 407, "carrier", "n1", Algorithm::Md5, false));
+    w.expect("127.0.0.1:15079", "ACK");
+    w.expect(TRUNK_B, "INVITE");
+    w.expect_nothing();
+}
