@@ -5,7 +5,7 @@
 
 use super::line::{is_token, token_len};
 use crate::sip::header::{Via, closed_quoted_len, values};
-use crate::words::{Scheme, Uri, uri};
+use crate::words::{Uri, uri};
 
 /// A Request-URI. Unknown schemes are not wrong (416 is the answer to them), header fields are.
 pub(in crate::sip) fn is_request_uri(b: &[u8]) -> bool {
@@ -13,11 +13,8 @@ pub(in crate::sip) fn is_request_uri(b: &[u8]) -> bool {
 }
 
 fn is_unusual_request_uri(b: &[u8]) -> bool {
-    match Uri::parse(b) {
-        Some(u) if matches!(u.scheme, Scheme::Sip | Scheme::Sips) => u.is_well_formed() && u.headers.is_empty(),
-        Some(_) => !b.iter().any(|&c| c <= b' ' || matches!(c, b'<' | b'>' | b'"')),
-        None => false,
-    }
+    // The whole of it: around what is read of a URI blanks are let through.
+    b == b.trim_ascii() && Uri::parse(b).is_some_and(|u| u.is_well_formed() && u.headers.is_empty())
 }
 
 /// A `name-addr` or `addr-spec` with parameters.
@@ -233,7 +230,17 @@ mod tests {
         for good in ["sip:a@b", "urn:service:sos", "tel:911", "soap.beep://192.0.2.103:3002", "sip:vivekg@chair;unknownparam"] {
             assert!(is_request_uri(good.as_bytes()), "{good}");
         }
-        for bad in ["", "911", "sip:a@b?Route=%3Csip:c%3E", "sip:a@b; lr", "sip:2001:db8::10", "sip:@@b", "tel:9 11"] {
+        for bad in [
+            "",
+            "911",
+            "urn:ser\u{7f}ice:sos",
+            " tel:911",
+            "sip:a@b?Route=%3Csip:c%3E",
+            "sip:a@b; lr",
+            "sip:2001:db8::10",
+            "sip:@@b",
+            "tel:9 11",
+        ] {
             assert!(!is_request_uri(bad.as_bytes()), "{bad}");
         }
     }
