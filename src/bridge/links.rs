@@ -50,7 +50,7 @@ impl Link {
 }
 
 /// A user as it may stand in a URI: what may not is escaped, what was escaped stays so (RFC 3261 section 25.1).
-fn escaped(user: &str) -> Cow<'_, str> {
+pub(super) fn escaped(user: &str) -> Cow<'_, str> {
     let fit = |b: u8| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&b);
     if user.bytes().all(fit) {
         return Cow::Borrowed(user);

@@ -3,9 +3,11 @@
 //! Neither can touch a call: a health answer only orders trunks, and nothing waits for a publication.
 
 use super::call::{CallKey, Owner};
+use super::links::escaped;
 use super::shard::{Do, Shard, Wake};
 use crate::emergency::facts::{Input, LegId, Side, TrunkId};
 use crate::sip::compose::{self, Plain};
+use crate::sip::header::seconds;
 use crate::sip::{Flow, Message, Name};
 use crate::words::{Private, Time};
 use slotmap::{SlotMap, new_key_type};
@@ -56,12 +58,25 @@ struct Publication {
     etag: Option<String>,
     /// The newest wish; a retry sends this one (RULES A1).
     dnd: bool,
-    under_way: bool,
+    under_way: Option<Asked>,
+    /// When it is to be sent again, to keep it alive or because it failed; a wake at any other time is stale.
+    due: Option<Time>,
     retry: Duration,
+    /// Seconds to ask for.
+    life: u32,
 }
 
-/// The publication dies by itself if we do (STANDARDS, RFC 3903); the longest emergency call we foresee.
-const PUBLICATION_LIFE: u32 = 4 * 3600;
+/// What the PUBLISH under way is to do with the state (RFC 3903 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Initial,
+    Refresh,
+    Remove,
+}
+
+/// Seconds. The publication dies by itself if we do (STANDARDS, RFC 3903), and soon: nobody else can remove it. While
+/// the call lasts it is refreshed at half its life.
+const PUBLICATION_LIFE: u32 = 900;
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(120);
 
@@ -90,7 +105,11 @@ impl Shard {
         match errand {
             Errand::Probe(trunk, generation) if generation == self.own.generation => self.probe(trunk, now),
             Errand::Probe(..) | Errand::Reopen(..) => {}
-            Errand::Publish(key) => self.publish(key, now),
+            Errand::Publish(key) => {
+                if self.own.publications.get(key).and_then(|p| p.due).is_some_and(|at| at <= now) {
+                    self.publish(key, now);
+                }
+            }
         }
     }
 
@@ -160,30 +179,45 @@ impl Shard {
     fn want_presence(&mut self, agent: &Private<String>, dnd: bool, now: Time) {
         let own = &mut self.own;
         let key = *own.by_agent.entry(agent.reveal().clone()).or_insert_with(|| {
-            own.publications.insert(Publication { agent: agent.clone(), etag: None, dnd, under_way: false, retry: FIRST_RETRY })
+            own.publications.insert(Publication {
+                agent: agent.clone(),
+                etag: None,
+                dnd,
+                under_way: None,
+                due: None,
+                retry: FIRST_RETRY,
+                life: PUBLICATION_LIFE,
+            })
         });
         if let Some(publication) = self.own.publications.get_mut(key) {
             publication.dnd = dnd;
             publication.retry = FIRST_RETRY;
-            if !publication.under_way {
+            if publication.under_way.is_none() {
                 self.publish(key, now);
             }
         }
     }
 
+    /// Asks for what is wished now.
     fn publish(&mut self, key: PublicationKey, now: Time) {
         let Some(publisher) = self.setup.presence.clone() else { return };
         let Some(publication) = self.own.publications.get_mut(key) else { return };
-        if !publication.dnd && publication.etag.is_none() {
-            return self.forget_publication(key);
-        }
-        publication.under_way = true;
+        let asked = match (publication.dnd, &publication.etag) {
+            (false, None) => return self.forget_publication(key),
+            (false, Some(_)) => Asked::Remove,
+            (true, None) => Asked::Initial,
+            (true, Some(_)) => Asked::Refresh,
+        };
+        publication.under_way = Some(asked);
+        publication.due = None;
         self.own.seq = self.own.seq.wrapping_add(1) & 0x7fff_ffff;
         let (tx, via) = self.endpoint.begin_plain(publisher.flow, Owner::Own(Errand::Publish(key)), now);
         let id = String::from_utf8_lossy(self.endpoint.plain_id(tx).as_bytes()).into_owned();
-        let aor = format!("sip:{}@{}", publication.agent.reveal(), self.setup.links.domain);
+        // Publisher and presentity are one (RFC 3903 section 4): the agent, at the presence server's host.
+        let user = escaped(publication.agent.reveal());
+        let aor = format!("sip:{user}@{}", publisher.host);
         let plain = Plain {
-            user: Some(publication.agent.reveal()),
+            user: Some(&user),
             host: &publisher.host,
             stream: publisher.flow.transport.is_reliable(),
             via,
@@ -191,7 +225,8 @@ impl Shard {
             id: &id,
             seq: self.own.seq,
         };
-        let (expires, body) = if publication.dnd { (PUBLICATION_LIFE, busy(&aor)) } else { (0, Vec::new()) };
+        let expires = if asked == Asked::Remove { 0 } else { publication.life };
+        let body = if asked == Asked::Initial { busy(&aor) } else { Vec::new() };
         let bytes = compose::publish(plain, "presence", publication.etag.as_deref(), expires, "application/pidf+xml", body);
         self.endpoint.send(tx, bytes, now);
     }
@@ -201,37 +236,59 @@ impl Shard {
             return;
         }
         let Some(publication) = self.own.publications.get_mut(key) else { return };
-        publication.under_way = false;
+        let asked = publication.under_way.take();
+        let had = publication.etag.is_some();
         match msg.status() {
-            200..=299 if publication.dnd && msg.get(Name::SipEtag).is_none() => self.retry_publication(key, now),
-            200..=299 => {
-                let removed = publication.etag.is_some() && msg.get(Name::Expires).is_some_and(|e| e == b"0");
-                let etag = msg.get(Name::SipEtag).map(|e| String::from_utf8_lossy(e).into_owned());
-                publication.etag = if removed { None } else { etag };
-                // The wish may have changed meanwhile; what is published was then not the newest.
-                let shown = publication.etag.is_some();
-                if shown != publication.dnd {
-                    self.publish(key, now);
-                } else if !shown {
-                    self.forget_publication(key);
-                }
-            }
-            // RFC 3903 section 4.1: our state is unknown there; publish it anew, or be content if it was to go.
-            412 => {
+            200..=299 if asked == Some(Asked::Remove) => {
                 publication.etag = None;
+                // Without a wish it is forgotten; the wish may have changed meanwhile.
+                self.publish(key, now);
+            }
+            200..=299 => self.on_shown(key, msg, now),
+            // RFC 3903 section 4.1: our state is unknown there; publish it anew, or be content if it was to go.
+            412 if had => {
+                publication.etag = None;
+                self.publish(key, now);
+            }
+            // RFC 3903 section 6: too brief; the server says what it wants.
+            423 if msg.get(Name::MinExpires).and_then(seconds).is_some_and(|least| least > publication.life) => {
+                publication.life = msg.get(Name::MinExpires).and_then(seconds).unwrap_or(PUBLICATION_LIFE);
                 self.publish(key, now);
             }
             _ => self.retry_publication(key, now),
         }
     }
 
+    /// It is published, for as long as the server says.
+    fn on_shown(&mut self, key: PublicationKey, msg: &Message, now: Time) {
+        let Some(publication) = self.own.publications.get_mut(key) else { return };
+        let granted = msg.get(Name::Expires).and_then(seconds).unwrap_or(publication.life);
+        let Some(etag) = msg.get(Name::SipEtag).filter(|_| granted > 0) else {
+            publication.etag = None;
+            return self.retry_publication(key, now);
+        };
+        publication.etag = Some(String::from_utf8_lossy(etag).into_owned());
+        publication.retry = FIRST_RETRY;
+        if !publication.dnd {
+            return self.publish(key, now);
+        }
+        self.publish_again_at(key, now + Duration::from_millis(u64::from(granted) * 500));
+    }
+
     fn retry_publication(&mut self, key: PublicationKey, now: Time) {
         let Some(publication) = self.own.publications.get_mut(key) else { return };
-        publication.under_way = false;
+        publication.under_way = None;
         let wait = publication.retry;
         publication.retry = (wait * 2).min(LAST_RETRY);
         let times = self.setup.presence.as_ref().map_or(1, |p| p.time_scale.max(1));
-        self.wakes.arm(now + wait / times, Wake::Errand(Errand::Publish(key)));
+        self.publish_again_at(key, now + wait / times);
+    }
+
+    fn publish_again_at(&mut self, key: PublicationKey, at: Time) {
+        if let Some(publication) = self.own.publications.get_mut(key) {
+            publication.due = Some(at);
+            self.wakes.arm(at, Wake::Errand(Errand::Publish(key)));
+        }
     }
 
     fn forget_publication(&mut self, key: PublicationKey) {

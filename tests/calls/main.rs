@@ -9,5 +9,6 @@ mod emergencies;
 mod hostile;
 mod ordinary;
 mod phones;
+mod presence;
 mod trunk_digest;
 mod world;
