@@ -1,4 +1,4 @@
-//! A real Kamailio as the PBX of `tests/peers/kamailio/pbx.cfg`, or as the trunk of `trunk.cfg`.
+//! A real Kamailio as in `tests/peers/kamailio`: a PBX, a trunk that challenges, a carrier's proxy, a presence server.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,41 +9,76 @@ use super::child::{self, Child};
 use super::clock::until;
 use super::net::{Transport, wait_until_bound};
 
-/// The running PBX or trunk.
+/// The running Kamailio.
 pub struct Kamailio {
     child: Child,
     at: SocketAddr,
     dir: tempfile::TempDir,
 }
 
+/// Whether Kamailio and one of its modules are installed; as [`child::is_installed`].
+pub fn has_module(module: &str, package: &str) -> bool {
+    if !child::is_installed("kamailio", "kamailio") {
+        return false;
+    }
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files = folders.map(|folder| folder.join("kamailio/modules").join(module));
+    if files.any(|file| file.is_file()) {
+        return true;
+    }
+    let why = format!("Kamailio's {module} is not installed (apt-get install {package})");
+    assert!(std::env::var_os("E911D_REQUIRE_PEERS").is_none_or(|v| v != "1"), "{why}");
+    child::skipped(&why);
+    false
+}
+
 impl Kamailio {
-    /// Starts it at `at` with the gateway at `gateway`; its queue's announcement is at `queue`.
+    /// The PBX, with the gateway at `gateway`; its queue's announcement is at `queue`.
     pub fn start(at: SocketAddr, gateway: SocketAddr, queue: SocketAddr) -> Self {
-        let words = [
-            format!("PBX={}", at.ip()),
-            format!("PBX_NAME=\"{}\"", at.ip()),
-            format!("GATEWAY=\"{}\"", gateway.ip()),
-            format!("GATEWAY_PORT=\"{}\"", gateway.port()),
-            format!("QUEUE=\"{queue}\""),
-        ];
-        Self::with_config("pbx.cfg", at, &words)
+        let mut definitions = of_gateway(gateway);
+        definitions.push(format!("PBX={}", at.ip()));
+        definitions.push(text("PBX_NAME", at.ip()));
+        definitions.push(text("QUEUE", queue));
+        Self::run("pbx.cfg", at, &definitions)
     }
 
-    /// Starts a trunk at `at` that challenges everybody; calls that it believes go to `callee`.
+    /// A trunk that challenges everybody; calls that it believes go to `callee`.
     pub fn trunk(at: SocketAddr, callee: SocketAddr) -> Self {
-        Self::with_config("trunk.cfg", at, &[format!("TRUNK={}", at.ip()), format!("CALLEE=\"sip:{callee}\"")])
+        Self::run("trunk.cfg", at, &[format!("TRUNK={}", at.ip()), text("CALLEE", format!("sip:{callee}"))])
     }
 
-    fn with_config(name: &str, at: SocketAddr, words: &[String]) -> Self {
+    /// A carrier's proxy in front of these PSAPs: one, or two that ring together.
+    pub fn carrier(at: SocketAddr, gateway: SocketAddr, psaps: &[SocketAddr]) -> Self {
+        let mut definitions = of_gateway(gateway);
+        definitions.push(format!("TRUNK={}", at.ip()));
+        definitions.push(text("PSAP", psaps[0]));
+        if let Some(second) = psaps.get(1) {
+            definitions.push(text("SECOND_PSAP", format!("sip:911@{second}")));
+        }
+        Self::run("carrier.cfg", at, &definitions)
+    }
+
+    /// A presence server, which knows nothing yet.
+    pub fn presence(at: SocketAddr) -> Self {
+        Self::run("presence.cfg", at, &[format!("PRESENCE={}", at.ip())])
+    }
+
+    fn run(config: &str, at: SocketAddr, definitions: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/kamailio").join(name);
+        let tables = dir.path().join("tables");
+        std::fs::create_dir(&tables).unwrap();
+        for table in std::fs::read_dir("/usr/share/kamailio/dbtext/kamailio").into_iter().flatten().flatten() {
+            std::fs::copy(table.path(), tables.join(table.file_name())).unwrap();
+        }
+        let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/kamailio").join(config);
         let mut command = Command::new(child::find("kamailio").expect("kamailio"));
         command.current_dir(dir.path()).arg("-f").arg(config).args(["-DD", "-E", "-m", "32", "-M", "4"]);
         command.arg("-Y").arg(dir.path());
-        for word in words {
-            command.arg("-A").arg(word);
+        for definition in definitions {
+            command.arg("-A").arg(definition);
         }
-        command.arg("-A").arg(format!("CONTROL=\"unix:{}/ctl\"", dir.path().display()));
+        command.arg("-A").arg(text("CONTROL", format!("unix:{}/ctl", dir.path().display())));
+        command.arg("-A").arg(text("TABLES", format!("text://{}", tables.display())));
         let kamailio = Self { child: Child::start("kamailio", command), at, dir };
         wait_until_bound(Transport::Udp, at);
         until("Kamailio's control socket", Duration::from_secs(10), || kamailio.ask(&["core.uptime"]));
@@ -75,6 +110,11 @@ impl Kamailio {
         self.tell(&["htable.sets", "number", &format!("s:{number}"), user]);
     }
 
+    /// Makes it swallow whatever comes, or take it again.
+    pub fn hang(&self, hangs: bool) {
+        self.tell(&["htable.seti", "feature", "hangs", if hangs { "1" } else { "0" }]);
+    }
+
     fn tell(&self, words: &[&str]) {
         assert!(self.ask(words).is_some(), "kamcmd {words:?}");
     }
@@ -92,4 +132,12 @@ impl Drop for Kamailio {
         // SIGTERM lets the main process take its workers along.
         self.child.terminate(Duration::from_secs(5));
     }
+}
+
+fn text(name: &str, value: impl std::fmt::Display) -> String {
+    format!("{name}=\"{value}\"")
+}
+
+fn of_gateway(gateway: SocketAddr) -> Vec<String> {
+    vec![text("GATEWAY", gateway.ip()), text("GATEWAY_PORT", gateway.port())]
 }
