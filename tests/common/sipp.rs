@@ -23,6 +23,7 @@ pub struct Sipp {
     users: Vec<String>,
     calls: usize,
     hold: Duration,
+    rate: u32,
     timeout: Duration,
 }
 
@@ -40,6 +41,7 @@ impl Sipp {
             users: Vec::new(),
             calls: 1,
             hold: Duration::from_millis(100),
+            rate: 50,
             timeout: Duration::from_secs(25),
         }
     }
@@ -88,6 +90,18 @@ impl Sipp {
         self
     }
 
+    /// Calls a second.
+    pub fn rate(mut self, rate: u32) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// How long all of it may take.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
     /// Starts it; an answering one is ready on return.
     pub fn start(self) -> Running {
         let dir = tempfile::tempdir().unwrap();
@@ -112,7 +126,7 @@ impl Sipp {
         if let Some(to) = self.to {
             let users = format!("SEQUENTIAL\n{}\n", self.users.join(";\n") + ";");
             std::fs::write(file("users.csv"), users).unwrap();
-            command.arg("-inf").arg(file("users.csv")).args(["-r", "50"]).arg(to.to_string());
+            command.arg("-inf").arg(file("users.csv")).args(["-r", &self.rate.to_string()]).arg(to.to_string());
         }
         let mut running = Running {
             child: Child::start(&format!("sipp {} at {}", self.scenario, self.at), command),
@@ -151,6 +165,14 @@ impl Running {
             Some(status) => self.fail(&status.to_string()),
             None => self.fail("does not end"),
         }
+    }
+
+    /// Waits for its end, good or bad.
+    pub fn end(mut self) -> Trace {
+        if self.child.wait(self.timeout + Duration::from_secs(5)).is_none() {
+            self.fail("does not end");
+        }
+        self.trace()
     }
 
     /// What was seen so far.
@@ -193,6 +215,12 @@ impl Trace {
     /// What it sent.
     pub fn sent(&self) -> impl Iterator<Item = &Message> {
         self.0.iter().filter(|(way, _)| *way == Way::Sent).map(|(_, m)| m)
+    }
+
+    /// The first lines of a call's messages, in order.
+    pub fn story(&self, call_id: &str) -> String {
+        let of_call = self.0.iter().filter(|(_, m)| m.header("Call-ID") == call_id);
+        of_call.map(|(way, m)| format!("{way:?}: {} (CSeq {})\n", m.start, m.header("CSeq"))).collect()
     }
 
     /// Requests received with that method, one for each Call-ID and CSeq.
