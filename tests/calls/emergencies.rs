@@ -298,3 +298,47 @@ fn r4_a_caller_without_call_id_hears_no_requests_and_keeps_the_call() {
     w.expect(TRUNK_A, "SIP/2.0 488");
     w.expect_nothing();
 }
+
+#[test]
+fn p2_a_route_that_matches_911_takes_it_over_its_trunks_in_their_order() {
+    let mut w = World::with(&CONFIG.replace("trunks = [\"a\", \"b\"]", "trunks = [\"b\", \"carrier\", \"a\"]"));
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    for trunk in [TRUNK_B, CARRIER, TRUNK_A] {
+        let out = w.expect(trunk, "INVITE sip:911@");
+        w.expect_nothing();
+        w.receive(trunk, &response(&out.msg, 503, "t", "", ""));
+        w.expect(trunk, "ACK");
+    }
+}
+
+#[test]
+fn p4_a_caller_whose_own_number_was_bought_goes_over_that_numbers_trunk_first() {
+    let offers = CONFIG
+        .replace("name = \"b\"\npath = \"direct-routing\"", "name = \"b\"\npath = \"direct-offer\"\nnumbers = [\"+14255551234\"]")
+        .replace("name = \"a\"\npath = \"direct-routing\"", "name = \"a\"\npath = \"direct-offer\"\nnumbers = [\"+14255559999\"]")
+        .replace("pattern = '^911$'", "pattern = '^912$'")
+        .replace("id = \"bob\"", "id = \"bob\"\nnumber = \"+14255551234\"");
+    for (caller, first) in [("bob", TRUNK_B), ("alice", TRUNK_A)] {
+        let mut w = World::with(&offers);
+        w.receive(PBX, &invite(PBX, caller, "911", "c1"));
+        w.expect(first, "INVITE sip:911@");
+        w.expect_nothing();
+    }
+}
+
+#[test]
+fn a2_a_caller_behind_a_pbx_hears_why_the_trunk_ended_the_call() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    let a = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&a.msg, 200, "ta", "sip:psap@127.0.0.1:15070", SDP));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    w.receive(PBX, &InDialog::of_response(&ok.msg).request("ACK", 1, PBX, "", ""));
+    w.take();
+    w.receive(TRUNK_A, &InDialog::of_invite(&a.msg, "ta").request("BYE", 1, TRUNK_A, "Reason: Q.850;cause=27\r\n", ""));
+    let bye = w.expect(PBX, "BYE sip:alice@127.0.0.1:15090");
+    assert_eq!(get(&bye.msg, Name::Reason), "Q.850;cause=27");
+    // No redial by itself.
+    w.wait(Duration::from_secs(10));
+    assert!(w.take().iter().all(|s| !text(&s.msg).starts_with("INVITE")));
+}

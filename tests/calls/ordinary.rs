@@ -83,3 +83,14 @@ fn an_invite_that_breaks_the_grammar_gets_400_and_options_200() {
     w.receive(PBX, &invite(PBX, "alice", "+14551234567", "c4").replace("Max-Forwards: 70", "Max-Forwards: 0"));
     w.expect(PBX, "SIP/2.0 483");
 }
+
+#[test]
+fn r6_988_711_and_611_are_ordinary_calls_with_their_callers_own_identity() {
+    let mut w = World::with(&CONFIG.replace("pattern = '^\\+?1[2-9]\\d{9}$'", "pattern = '^[2-9]\\d\\d$'"));
+    for number in ["988", "711", "611"] {
+        w.receive(PBX, &invite(PBX, "alice", number, number));
+        let out = w.expect(CARRIER, &format!("INVITE sip:{number}@127.0.0.1:15080"));
+        assert!(get(&out.msg, Name::From).contains("alice"), "{number}");
+    }
+    assert_eq!(w.shard.story().map(|s| s.leases().count()), Some(0));
+}
