@@ -459,6 +459,23 @@ fn findings_name_what_an_operator_would_regret() {
     }
 }
 
+#[test]
+fn a_mail_password_that_travels_in_the_clear_is_pointed_out() {
+    for (url, told) in [
+        ("smtp://u:p@mail.example.com:587", true),
+        ("smtp://u:p@mail.example.com:587?tls=required", false),
+        ("smtps://u:p@mail.example.com", false),
+        ("smtp://mail.example.com", false),
+        ("smtp://u:p@127.0.0.1:25", false),
+    ] {
+        let text = GOOD.replace("from = \"e911@example.com\"", &format!("from = \"e911@example.com\"\nsmtp = \"{url}\""));
+        let config = read(&text, &[]).unwrap_or_else(|e| panic!("{e}"));
+        let shown: String = config::lint(&config).iter().map(|f| format!("{f}\n")).collect();
+        assert_eq!(shown.contains("password unencrypted"), told, "{url}");
+        assert!(!shown.contains("u:p"), "the password is told");
+    }
+}
+
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
 }

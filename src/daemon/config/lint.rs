@@ -262,6 +262,14 @@ fn ways_out(config: &Config, found: &mut Findings) {
     }
 }
 
+/// A login over a connection that nothing makes secret, to another machine.
+fn sends_a_password_in_the_clear(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("smtp://") else { return false };
+    let here = |place: &str| place.starts_with("127.") || place.starts_with("localhost") || place.starts_with("[::1]");
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    !rest.contains("tls=") && authority.rsplit_once('@').is_some_and(|(_, place)| !here(place))
+}
+
 /// Who is told.
 fn notices(config: &Config, found: &mut Findings) {
     let nobody = |c: &Contacts| c.valid.is_empty();
@@ -271,6 +279,9 @@ fn notices(config: &Config, found: &mut Findings) {
             found.warn("notify.site_contacts", "names nobody: only agents' own contacts are told of an emergency call")
         }
         (Some(_), false) => {}
+    }
+    if config.notify.smtp.as_ref().is_some_and(|url| sends_a_password_in_the_clear(url.reveal())) {
+        found.warn("notify.smtp", "sends its password unencrypted; write smtps://…, or add ?tls=required for STARTTLS");
     }
     let mut rejected = |key: String, contacts: &Contacts| {
         if contacts.rejected > 0 {
