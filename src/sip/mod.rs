@@ -1,6 +1,6 @@
 //! Floor 1: the SIP core, sans-IO.
 //!
-//! Reads the wire ([`scan`], [`frame`]), writes it ([`write`], copy-editing relayed messages from their own bytes), and
+//! Reads the wire ([`scan`], [`frame`]), writes it ([`write`](mod@write), copy-editing relayed messages from their own bytes), and
 //! keeps transactions and dialogs ([`endpoint`]). It opens no sockets, reads no clock, and knows nothing of
 //! emergencies. `compose` is the only place that names `rsip`: it composes the few requests that are our own.
 //!

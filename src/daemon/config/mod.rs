@@ -2,7 +2,7 @@
 //!
 //! [`load`] gives a [`Config`] or every mistake at once, each with file, line and key. A configuration that
 //! loads can place every emergency number that it must (RULES P10). What this version lacks is refused in words
-//! (`later.rs` is the list). Read [`Config`] first; [`lint`] says what is allowed and still worth a look, and
+//! (`later.rs` is the list). Read [`Config`] first; [`lint`](fn@lint) says what is allowed and still worth a look, and
 //! [`accepted`] keeps the last good one for a start with a broken file.
 
 pub mod accepted;
@@ -36,7 +36,7 @@ pub fn load(file: &Path, env: impl Iterator<Item = Variable>) -> Result<Config, 
     read(&text(file)?, file, env)
 }
 
-/// The file's text, for [`read`] and [`accepted::save`].
+/// The file's text, for [`read`](fn@read) and [`accepted::save`].
 pub fn text(file: &Path) -> Result<String, Mistakes> {
     fs::read_to_string(file).map_err(|e| {
         let notes = mistake::Notebook::new(file, BTreeMap::new());
