@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use common::clock::until;
 use common::story::{PSAP, number_after_911, psap_calls};
 use common::{Outgoing, Peer, Sipp, Transport, World, require};
 
@@ -59,7 +60,11 @@ fn a7_no_log_line_metric_or_page_names_anybody_at_any_level() {
         let socket = std::net::UdpSocket::bind((world.pbx().ip(), 0)).expect("a socket");
         socket.send_to(noise.as_bytes(), world.at()).expect("sent");
     }
-    std::thread::sleep(Duration::from_secs(3));
+    until("a mail to fail", Duration::from_secs(20), || world.gateway.log().contains("mail_failing").then_some(()));
+    until("both calls to be counted", Duration::from_secs(20), || {
+        let counted = page(&world, "/metrics");
+        ["called_back", "abandoned"].iter().all(|o| counted.contains(o)).then_some(())
+    });
     let pages = page(&world, "/metrics") + &page(&world, "/readyz") + &page(&world, "/healthz");
     assert!(pages.contains("e911d_emergency_calls_total"), "no call was counted:\n{pages}");
     world.gateway.child().terminate(Duration::from_secs(6));
