@@ -11,14 +11,14 @@ use super::links::{Classifier, Links};
 use super::own::{Errand, Publisher};
 use super::registrar::Phones;
 use super::understood::Beyond;
-use crate::emergency::facts::{CallId, DeviceId, Input, LeaseRecord, LegId, Side};
+use crate::emergency::facts::{CallId, DeviceId, Input, LegId, Side};
 use crate::emergency::gateway::Gateway;
 use crate::emergency::site::Site;
 use crate::pool::PoolError;
 use crate::sip::timer::TimerWheel;
 use crate::sip::write::Writer;
 use crate::sip::{ClientKey, DialogKey, Endpoint, Event, Flow, Locals, Message, Method, Name, ServerKey, Transmit, sdp};
-use crate::words::Time;
+use crate::words::{Row, Saved, Time};
 use slotmap::{SecondaryMap, SlotMap};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -53,7 +53,7 @@ pub enum Do {
         /// The call that waits for it, 50 ms at most.
         call: CallId,
         /// What to write.
-        lease: LeaseRecord,
+        lease: Row,
     },
     /// Keep this connection however long it is silent: a registered device is at its other end.
     Keep(Flow),
@@ -137,6 +137,13 @@ impl Shard {
             shard.start_probes(now);
         }
         Ok(shard)
+    }
+
+    /// Takes up what the process before us left behind. Before the first message.
+    pub fn restore(&mut self, saved: &Saved, now: Time) {
+        if let Some(story) = &mut self.story {
+            story.restore(saved, now);
+        }
     }
 
     /// A new configuration. Calls and leases go on.

@@ -8,7 +8,7 @@ use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
 use crate::bridge::{Classifier, Setup};
-use crate::emergency::facts::{CallId, LeaseRecord};
+use crate::emergency::facts::CallId;
 use crate::io::clock;
 use crate::io::store::{Store, Written};
 use crate::io::transport::tcp::{Happened, Streams};
@@ -17,7 +17,7 @@ use crate::io::transport::{Counters, Known, Sent};
 use crate::pool::PoolError;
 use crate::sip::scan::Unreadable;
 use crate::sip::{Flow, Message, Transport};
-use crate::words::Time;
+use crate::words::{Row, Time};
 use bytes::Bytes;
 use std::io;
 use std::net::SocketAddr;
@@ -374,7 +374,7 @@ impl Outside for Near {
         self.streams.keep(flow.connection);
     }
 
-    fn commit(&mut self, call: CallId, record: LeaseRecord) -> Written {
-        self.store.commit(call, record)
+    fn commit(&mut self, call: CallId, row: Row) -> Written {
+        self.store.commit(call, row)
     }
 }

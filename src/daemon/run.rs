@@ -15,7 +15,7 @@ use crate::io::clock;
 use crate::io::notifier::smtp::Smtp;
 use crate::io::notifier::template::Language;
 use crate::io::notifier::{self, Notifier};
-use crate::io::store::{Memory, Store};
+use crate::io::store::{self, Opened};
 use crate::io::transport::Counters;
 use crate::io::transport::tcp::{Listener, Streams};
 use crate::io::transport::udp::{Port, Ports};
@@ -139,19 +139,23 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     };
     let side_handle = start_side(side_thread, web, async move { notifier.run(notices).await })?;
 
+    let Opened { store, keeper, saved } = open_store();
     let (to_front, from_shards) = unbounded_channel();
     let common = Common {
         setup: assembled.setup.clone(),
         ports: Arc::clone(&ports),
         counters: Arc::clone(&counters),
         side: side.clone(),
+        keeper: keeper.clone(),
         front: to_front,
     };
     let mut ordinary = Vec::new();
     for index in 1..shards {
         ordinary.push(Ordinary::start(index, &common)?.0);
     }
-    let worker = Worker::new(0, &assembled.setup, Arc::clone(&ports), Arc::clone(&counters), side.clone(), clock::now())?;
+    let now = clock::now();
+    let mut worker = Worker::new(0, &assembled.setup, Arc::clone(&ports), Arc::clone(&counters), side.clone(), keeper, now)?;
+    worker.restore(&saved, now);
     let (commands, obeyed) = unbounded_channel();
     let beat = Arc::new(AtomicU64::new(clock::now().as_millis()));
     let known = assembled.known.clone();
@@ -165,7 +169,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
             ordinary,
             from_shards,
             commands: obeyed,
-            store: open_store(),
+            store,
             counters,
             side: side_of_front,
             beat: beat_of_front,
@@ -267,8 +271,8 @@ impl Failure {
 }
 
 /// What keeps leases. A new kind of store is an arm here.
-fn open_store() -> Box<dyn Store> {
-    Box::new(Memory)
+fn open_store() -> Opened {
+    store::in_memory()
 }
 
 /// How the contacts are told.

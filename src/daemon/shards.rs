@@ -6,14 +6,14 @@
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
 use crate::bridge::Setup;
-use crate::emergency::facts::{CallId, LeaseRecord};
+use crate::emergency::facts::CallId;
 use crate::io::clock;
-use crate::io::store::Written;
+use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
 use crate::sip::write::{Writer, reason_phrase};
 use crate::sip::{Flow, Message, Method, Name, Transport};
-use crate::words::Time;
+use crate::words::{Row, Time};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -68,6 +68,8 @@ pub struct Common {
     pub counters: Arc<Counters>,
     /// The side thread.
     pub side: SideSender,
+    /// The store.
+    pub keeper: Keeper,
     /// The front.
     pub front: UnboundedSender<FromShard>,
 }
@@ -91,6 +93,7 @@ impl Ordinary {
             Arc::clone(&common.ports),
             Arc::clone(&common.counters),
             common.side.clone(),
+            common.keeper.clone(),
             clock::now(),
         )
         .map_err(std::io::Error::other)?;
@@ -254,7 +257,7 @@ impl Outside for ToFront {
     /// Devices register in the front only.
     fn keep(&mut self, _: Flow) {}
 
-    fn commit(&mut self, _: CallId, _: LeaseRecord) -> Written {
+    fn commit(&mut self, _: CallId, _: Row) -> Written {
         Written::Now
     }
 }

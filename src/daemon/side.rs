@@ -210,8 +210,8 @@ impl SideThread {
 
     fn effect(&self, side: Side) {
         match side {
-            // Carried out by the bridge, in SIP.
-            Side::Presence { .. } => {}
+            // The bridge tells presence, the worker the store.
+            Side::Presence { .. } | Side::Keep(_) => {}
             Side::Notice(notice) => {
                 counter!("e911d_notices_total").increment(1);
                 let _ = self.notices.send(notice);

@@ -5,13 +5,13 @@
 
 use super::side::{SideSender, ToSide};
 use crate::bridge::{Do, Setup, Shard};
-use crate::emergency::facts::{CallId, LeaseRecord};
-use crate::io::store::Written;
+use crate::emergency::facts::{CallId, Side};
+use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
 use crate::pool::PoolError;
 use crate::sip::{ClientKey, Flow, Message, Transmit, Transport};
-use crate::words::Time;
+use crate::words::{Row, Saved, Time};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,8 +25,8 @@ pub trait Outside {
     fn refused(&mut self, transport: Transport, remote: SocketAddr);
     /// Keeps a connection however long it is silent.
     fn keep(&mut self, flow: Flow);
-    /// Begins to make a record durable.
-    fn commit(&mut self, call: CallId, record: LeaseRecord) -> Written;
+    /// Begins to make a lease's row durable.
+    fn commit(&mut self, call: CallId, row: Row) -> Written;
 }
 
 /// See the module's docs.
@@ -38,6 +38,7 @@ pub struct Worker {
     ports: Arc<Ports>,
     counters: Arc<Counters>,
     side: SideSender,
+    keeper: Keeper,
 }
 
 impl Worker {
@@ -48,14 +49,20 @@ impl Worker {
         ports: Arc<Ports>,
         counters: Arc<Counters>,
         side: SideSender,
+        keeper: Keeper,
         now: Time,
     ) -> Result<Self, PoolError> {
-        Ok(Self { index, shard: Shard::new(index, setup, now)?, reach: Reach::default(), ports, counters, side })
+        Ok(Self { index, shard: Shard::new(index, setup, now)?, reach: Reach::default(), ports, counters, side, keeper })
     }
 
     /// The calls.
     pub const fn shard(&self) -> &Shard {
         &self.shard
+    }
+
+    /// Takes up what the process before us left behind. Before the first message.
+    pub fn restore(&mut self, saved: &Saved, now: Time) {
+        self.shard.restore(saved, now);
     }
 
     /// A new configuration and its sockets. After an error everything is as before.
@@ -103,6 +110,7 @@ impl Worker {
                     }
                 }
                 Do::Keep(flow) => outside.keep(flow),
+                Do::Side(Side::Keep(row)) => self.keeper.keep(row),
                 Do::Side(side) => self.side.send(ToSide::Effect(side)),
             }
         }

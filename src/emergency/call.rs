@@ -415,7 +415,7 @@ impl Placing {
             return self.without_a_number(trunk, world);
         };
         self.tell_rung(shown, trunk, world);
-        let unsaved = if shown.durable { None } else { world.leases.record_of(record, shown.number) };
+        let unsaved = if shown.durable { None } else { world.leases.row_of(record, shown.number) };
         match unsaved {
             None => self.send(of, shown.number, world),
             Some(lease) => {

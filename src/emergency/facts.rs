@@ -4,7 +4,7 @@
 //! is missing: no input says that a mail, a presence server or a store failed, so none of them can reach a
 //! call.
 
-use crate::words::{Country, E164, Private, Time};
+use crate::words::{Country, E164, Private, Row, Time};
 
 /// A peer's place in [`Site::peers`](super::site::Site).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -237,30 +237,15 @@ pub enum Because {
     AnotherTrunk,
 }
 
-/// The record of a lease as the store keeps it.
-#[derive(Clone, Debug)]
-pub struct LeaseRecord {
-    /// The number shown to the PSAP.
-    pub number: Private<E164>,
-    /// Whose it is: an agent's id, or `peer + identity + contact` for an unknown caller.
-    pub holder: Private<String>,
-    /// The trunk that routes the number to us.
-    pub trunk: TrunkId,
-    /// When it was dialed.
-    pub dialed: Time,
-    /// When it expires, unless extended.
-    pub expires: Time,
-}
-
 /// What the bridge must do on the wire, in order.
 #[derive(Clone, Debug)]
 pub enum CallEffect {
-    /// Make the record durable, then say [`Input::Committed`].
+    /// Make the lease's row durable, then say [`Input::Committed`].
     Commit {
         /// The waiting call.
         call: CallId,
         /// What to write.
-        lease: LeaseRecord,
+        lease: Row,
     },
     /// Neither an emergency nor a callback: route it as an ordinary call.
     Ordinary {
@@ -346,6 +331,8 @@ pub enum CallEffect {
 /// What happens beside the call. Nothing comes back from here.
 #[derive(Clone, Debug)]
 pub enum Side {
+    /// Write this down, so that it survives a restart; no call waits for it.
+    Keep(Row),
     /// Tell the presence system.
     Presence {
         /// The agent's id.

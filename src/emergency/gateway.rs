@@ -26,7 +26,7 @@ use super::ringing::{self, CallbackCall};
 use super::site::Site;
 use crate::pool::{Pool, PoolError, ShelfId};
 use crate::words::plan::{Plan, plan};
-use crate::words::{E164, Private, Time};
+use crate::words::{E164, Private, Saved, Time};
 
 /// Leases that end in one step at most; the rest follows in the next, so that no call waits for them.
 const EXPIRIES_AT_ONCE: usize = 64;
@@ -122,6 +122,9 @@ impl Gateway {
             out: Outputs::default(),
         })
     }
+
+    /// Takes up what the process before us left behind. Before the first fact.
+    pub fn restore(&mut self, _saved: &Saved, _now: Time) {}
 
     /// Takes in one fact.
     pub fn handle(&mut self, input: Input<'_>, now: Time) {

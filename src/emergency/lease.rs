@@ -10,12 +10,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::caller::{Caller, any_holds};
-use super::facts::{LeaseRecord, TrunkId};
+use super::facts::TrunkId;
 use super::ladder::{self, Rung, Supply};
 use super::notice::About;
 use super::site::Site;
 use crate::pool::{Holder, Lease, Pool, State};
-use crate::words::{E164, Private, Time};
+use crate::words::{E164, Private, Row, Table, Time};
 
 /// More than this many calls of one agent in [`LOOP_WINDOW`] look like a loop (RULES P12).
 const LOOP_CALLS: usize = 4;
@@ -215,16 +215,9 @@ impl Leases {
     }
 
     /// What the store writes for this number.
-    pub fn record_of(&self, id: RecordId, number: E164) -> Option<LeaseRecord> {
+    pub fn row_of(&self, id: RecordId, number: E164) -> Option<Row> {
         let record = self.get(id)?;
-        let held = record.held.iter().find(|h| h.number == number)?;
-        Some(LeaseRecord {
-            number: Private::new(number),
-            holder: Private::new(record.caller.key().to_owned()),
-            trunk: held.trunk,
-            dialed: record.dialed,
-            expires: record.expires,
-        })
+        Some(Row::keep(Table::Lease, number.to_string(), record.caller.key().as_bytes().to_vec()))
     }
 
     /// The store has the number's record.

@@ -11,7 +11,7 @@ use super::super::gateway::Gateway;
 use super::super::notice::{Kind, recipients};
 use super::super::number::Numbers;
 use super::super::site::*;
-use crate::words::{Country, E164, Private, Time};
+use crate::words::{Country, E164, Private, Row, Time};
 
 pub(in super::super) fn number(text: &str) -> E164 {
     E164::parse(text).unwrap_or_else(|| panic!("{text} is a number"))
@@ -98,6 +98,8 @@ pub(in super::super) struct World {
     pub(in super::super) outputs: Vec<Output>,
     /// A store that says at once that a record is durable.
     pub(in super::super) store_works: bool,
+    /// What was to be written down, in order; not told among the words.
+    pub(in super::super) kept: Vec<Row>,
     next: Option<Time>,
     calls: u64,
 }
@@ -106,7 +108,7 @@ impl World {
     pub(in super::super) fn new(site: Site) -> Self {
         let gateway = Gateway::new(Arc::new(site)).expect("every number once");
         let now = Time::ZERO + Duration::from_secs(1000);
-        Self { gateway, now, seen: Vec::new(), outputs: Vec::new(), store_works: true, next: None, calls: 0 }
+        Self { gateway, now, seen: Vec::new(), outputs: Vec::new(), store_works: true, kept: Vec::new(), next: None, calls: 0 }
     }
 
     /// `user` at the PBX dials.
@@ -211,6 +213,7 @@ impl World {
                     self.next = next;
                     return;
                 }
+                Output::Side(Side::Keep(row)) => self.kept.push(row),
                 output => {
                     self.seen.push(word(&output));
                     self.outputs.push(output.clone());
@@ -264,6 +267,7 @@ fn effect_word(effect: &CallEffect) -> String {
 
 fn side_word(side: &Side) -> String {
     match side {
+        Side::Keep(row) => format!("{row:?}"),
         Side::Presence { agent, dnd } => format!("presence {} {}", agent.reveal(), if *dnd { "dnd" } else { "back" }),
         Side::Notice(n) => {
             let kind = match n.kind {

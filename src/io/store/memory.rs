@@ -1,15 +1,20 @@
-//! No store: records live as long as the process does.
+//! No store: rows live as long as the process does.
 
-use super::{Store, Written};
-use crate::emergency::facts::{CallId, LeaseRecord};
+use super::{Keeper, Opened, Store, Written};
+use crate::emergency::facts::CallId;
+use crate::words::{Row, Saved};
 use std::task::{Context, Poll};
 
+/// A store that holds nothing.
+pub fn in_memory() -> Opened {
+    Opened { store: Box::new(Memory), keeper: Keeper::default(), saved: Saved::default() }
+}
+
 /// Acknowledges at once and writes nothing down.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Memory;
+struct Memory;
 
 impl Store for Memory {
-    fn commit(&mut self, _: CallId, _: LeaseRecord) -> Written {
+    fn commit(&mut self, _: CallId, _: Row) -> Written {
         Written::Now
     }
 
