@@ -90,6 +90,12 @@ impl Child {
         }
     }
 
+    /// Kills it, if it is not dead yet.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self, within: Duration) -> Option<ExitStatus> {
         self.signal("TERM");
@@ -105,8 +111,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
         if std::thread::panicking() {
             let output = self.output();
             eprintln!("--- {} said last:\n{}", self.name, tail(&output, 4000));

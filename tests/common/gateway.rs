@@ -45,6 +45,8 @@ pub struct Agent {
 pub struct Config {
     /// `[[listen]] bind` for UDP and TCP.
     pub bind: SocketAddr,
+    /// Another one for TCP.
+    pub bind_tcp: Option<SocketAddr>,
     /// `[[peer]] pbx`: where it is.
     pub pbx: SocketAddr,
     /// How to speak to it.
@@ -67,6 +69,8 @@ pub struct Config {
     pub more: String,
     /// `--time-scale`.
     pub time_scale: Option<u32>,
+    /// More of its environment.
+    pub env: Vec<(&'static str, String)>,
 }
 
 impl Config {
@@ -81,6 +85,7 @@ impl Config {
         };
         Self {
             bind: SocketAddr::new(net.ip(1), 0),
+            bind_tcp: None,
             pbx: net.sip(10),
             pbx_transport: transport,
             pbx_sources: vec![net.ip(10).to_string()],
@@ -92,6 +97,7 @@ impl Config {
             ordinary: Some(r"^\+?1?[2-9][0-9]{9}$"),
             more: String::new(),
             time_scale: None,
+            env: Vec::new(),
         }
     }
 
@@ -112,8 +118,8 @@ impl Config {
         let quoted = |list: &[String]| list.iter().map(|s| format!("\"{s}\"")).collect::<Vec<_>>().join(", ");
         let put = |text: &mut String, part: std::fmt::Arguments<'_>| text.write_fmt(part).unwrap();
         put(&mut text, format_args!("[node]\nname = \"gw1\"\ndomain = \"{DOMAIN}\"\nstate_dir = \"{}\"\n", state_dir.display()));
-        for transport in ["udp", "tcp"] {
-            put(&mut text, format_args!("[[listen]]\ntransport = \"{transport}\"\nbind = \"{}\"\n", self.bind));
+        for (transport, bind) in [("udp", self.bind), ("tcp", self.bind_tcp.unwrap_or(self.bind))] {
+            put(&mut text, format_args!("[[listen]]\ntransport = \"{transport}\"\nbind = \"{bind}\"\n"));
         }
         put(&mut text, format_args!("[http]\nbind = \"{}\"\n", SocketAddr::new(self.bind.ip(), 0)));
         let pbx = format!("sip:{};transport={}", self.pbx, self.pbx_transport.name());
@@ -151,6 +157,7 @@ pub struct Gateway {
     udp: SocketAddr,
     tcp: SocketAddr,
     http: Option<SocketAddr>,
+    config: Config,
     dir: tempfile::TempDir,
 }
 
@@ -158,12 +165,29 @@ impl Gateway {
     /// Starts `e911d run` and waits for its ready line.
     pub fn start(config: &Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("state")).unwrap();
+        Self::start_in(dir, config)
+    }
+
+    /// Kills it with SIGKILL, if it is not dead yet, and starts it anew: in the same folder, at the same addresses, with
+    /// this more of an environment.
+    pub fn start_again(&mut self, env: &[(&'static str, String)]) {
+        self.child.kill();
+        let config = Config { bind: self.udp, bind_tcp: Some(self.tcp), env: env.to_vec(), ..self.config.clone() };
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        *self = Self::start_in(dir, &config);
+    }
+
+    /// What it keeps.
+    pub fn state(&self) -> std::path::PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn start_in(dir: tempfile::TempDir, config: &Config) -> Self {
         let file = dir.path().join("e911d.toml");
-        let state = dir.path().join("state");
-        std::fs::create_dir(&state).unwrap();
-        std::fs::write(&file, config.toml(&state)).unwrap();
+        std::fs::write(&file, config.toml(&dir.path().join("state"))).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
-        command.arg("run").arg("-c").arg(&file);
+        command.arg("run").arg("-c").arg(&file).envs(config.env.iter().cloned());
         if let Some(times) = config.time_scale {
             command.arg("--time-scale").arg(times.to_string());
         }
@@ -178,7 +202,7 @@ impl Gateway {
         let address =
             |key: &str| ready.split(' ').find_map(|w| w.strip_prefix(key)?.strip_prefix('=')?.parse::<SocketAddr>().ok());
         let (Some(udp), Some(tcp)) = (address("udp"), address("tcp")) else { panic!("no addresses in: {ready}") };
-        Self { udp, tcp, http: address("http"), child, dir }
+        Self { udp, tcp, http: address("http"), child, config: config.clone(), dir }
     }
 
     /// Where it takes SIP.
