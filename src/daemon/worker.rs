@@ -6,6 +6,7 @@
 use super::side::{SideSender, ToSide};
 use crate::bridge::{Do, Setup, Shard};
 use crate::emergency::facts::{CallId, Side};
+use crate::io::kill;
 use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
@@ -75,12 +76,14 @@ impl Worker {
 
     /// A message for this shard.
     pub fn receive(&mut self, flow: Flow, msg: Message, outside: &mut impl Outside, now: Time) {
+        kill::message("received", msg.bytes());
         self.shard.receive(flow, msg, now);
         self.drain(outside, now);
     }
 
     /// A lease's record is durable.
     pub fn committed(&mut self, call: CallId, outside: &mut impl Outside, now: Time) {
+        kill::point("committed");
         self.shard.committed(call, now);
         self.drain(outside, now);
     }
@@ -105,6 +108,7 @@ impl Worker {
             match what {
                 Do::Send(transmit) => self.send(transmit, outside, now),
                 Do::Commit { call, lease } => {
+                    kill::point("commit");
                     if outside.commit(call, lease) == Written::Now {
                         self.shard.committed(call, now);
                     }
@@ -126,13 +130,15 @@ impl Worker {
 
     fn send(&mut self, transmit: Transmit, outside: &mut impl Outside, now: Time) {
         let Transmit { flow, bytes, client } = transmit;
+        kill::message("sending", &bytes);
         if let Some(client) = client {
             self.reach.note(flow, client);
         }
         let sent = match flow.transport {
             Transport::Udp => self.ports.send(flow, &bytes),
-            Transport::Tcp => outside.stream(flow, bytes),
+            Transport::Tcp => outside.stream(flow, bytes.clone()),
         };
+        kill::message("sent", &bytes);
         match (sent, client) {
             (Sent::Yes, _) | (Sent::Impossible, None) => {}
             (Sent::Dropped, _) => Counters::add(&self.counters.dropped),

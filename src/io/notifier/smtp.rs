@@ -170,6 +170,7 @@ impl Smtp {
             connection.message(content).await.map_err(|e| Failure::of(&e, Failure::Lost))
         })
         .await?;
+        crate::io::kill::point("mail taken");
         Ok(())
     }
 
