@@ -371,7 +371,7 @@ impl Play {
                     self.sent.truncate(MEMORY);
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
-                Do::Keep(_) | Do::Side(_) => {}
+                Do::Keep(_) | Do::Release { .. } | Do::Side(_) => {}
             }
         }
         assert!(sends <= 16 * self.told + 64, "{sends} messages at once");

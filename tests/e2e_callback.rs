@@ -190,6 +190,32 @@ fn c9_when_nobody_answers_the_desk_rings_beside_the_devices() {
 }
 
 #[test]
+fn c2_an_ordinary_call_in_another_thread_is_released_with_the_reason_and_her_phone_is_offered_the_callback_again() {
+    require!("sipp" from "sip-tester");
+    for transport in BOTH {
+        let world = world_with_devices(transport, &[31]);
+        let number = number_after_911(&world, "alice");
+        let carrier = Sipp::answers("uas_answer.xml", transport, world.trunk_a()).start();
+        let ordinary = world.uri("+12125550123");
+        let pbx = Sipp::calls("uac_hung_up_on.xml", transport, world.pbx(), world.at(), "alice", &ordinary).start();
+        carrier.until_received("the ACK", |m| m.method() == "ACK");
+        let mut phone = Peer::at(transport, world.net.sip(31));
+        let mut psap = Peer::calling(transport, world.trunk_b(), world.at());
+        let call = Outgoing::new(world.at(), PSAP, &world.uri(&number));
+        psap.invite(&call);
+        let invite = phone.request("INVITE");
+        assert_marked(&invite, &number);
+        phone.reply(&invite, "486 Busy Here", "busy", "", "");
+        let again = phone.request("INVITE");
+        assert_marked(&again, &number);
+        talk_and_hang_up(&mut psap, &call, &mut phone, &again);
+        for trace in [pbx.finish(), carrier.finish()] {
+            assert_eq!(trace.request("BYE").header("Reason"), "preemption;cause=1;text=\"UA Preemption\"");
+        }
+    }
+}
+
+#[test]
 fn c8_a_leased_number_dialed_from_inside_is_an_ordinary_call() {
     require!("sipp" from "sip-tester");
     let world = world_with_devices(Transport::Udp, &[31]);

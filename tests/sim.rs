@@ -194,7 +194,7 @@ impl Sim {
                     self.network.send(packet, self.now, &mut self.dice);
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
-                Do::Keep(_) | Do::Side(_) => {}
+                Do::Keep(_) | Do::Release { .. } | Do::Side(_) => {}
             }
         }
     }

@@ -233,7 +233,7 @@ impl Shard {
         self.finish(key, leg, side, now);
     }
 
-    fn hang_up_both(&mut self, key: CallKey, leg: LegId, reason: &[u8], now: Time) {
+    pub(super) fn hang_up_both(&mut self, key: CallKey, leg: LegId, reason: &[u8], now: Time) {
         for side in [Side::Near, Side::Far] {
             if let Some(dialog) = self.calls.get(key).and_then(|c| c.dialog(leg, side)) {
                 self.endpoint.hang_up(dialog, reason, Owner::Leg { call: key, leg, side }, now);
@@ -247,6 +247,7 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.progress = Progress::Over;
         let storys = call.kind.is_storys();
+        self.leave_line(key);
         self.end_leg(key, leg);
         if storys {
             let by = if by == Side::Near { Party::Caller } else { Party::Callee };

@@ -37,14 +37,12 @@ impl Shard {
     fn tell_invite(&mut self, key: CallKey, origin: Origin, msg: &Message, now: Time) {
         let Some(story) = &mut self.story else { return };
         let called = CalledUris::of(msg);
-        let asserted = msg.all(Name::PAssertedIdentity).flat_map(values).filter_map(NameAddr::parse).map(|n| n.uri);
-        let asserted: SmallVec<[&[u8]; 2]> = asserted.collect();
-        let uri_in = |name| msg.get(name).and_then(|v| values(v).next()).and_then(NameAddr::parse).map_or(&b""[..], |n| n.uri);
+        let evidence = Evidence::of(msg);
         let invite = Invite {
             call: key.id(),
             origin,
             called: called.called(),
-            caller: CallerEvidence { asserted: &asserted, from: uri_in(Name::From), contact: uri_in(Name::Contact) },
+            caller: evidence.caller(),
             marks: marks(msg),
             body: body_kind(msg),
         };
@@ -78,6 +76,7 @@ impl Shard {
                 self.place(CallKey::of(call), leg, placement, now);
             }
             CallEffect::Ring { call, leg, device, called } => self.ring(CallKey::of(call), leg, &device, *called.reveal(), now),
+            CallEffect::FreeLine { call, agent } => self.free_line(call, &agent, now),
             CallEffect::GiveUp { call, leg, because } => self.give_up_leg(CallKey::of(call), leg, reason(because), now),
             CallEffect::Progress { call, leg } => {
                 if let Some(msg) = self.at_hand.take() {
@@ -338,6 +337,25 @@ impl Shard {
     pub(super) fn way_to_registered(&self, device: DeviceId) -> Option<Way> {
         let binding = self.phones.bindings().get(DeviceKey::of(device))?;
         Some(Way { uri: binding.uri.clone(), flow: binding.flow, routes: binding.path.clone(), along_flow: true })
+    }
+}
+
+/// What an INVITE says about who calls.
+pub(super) struct Evidence<'a> {
+    asserted: SmallVec<[&'a [u8]; 2]>,
+    from: &'a [u8],
+    contact: &'a [u8],
+}
+
+impl<'a> Evidence<'a> {
+    pub(super) fn of(msg: &'a Message) -> Self {
+        let asserted = msg.all(Name::PAssertedIdentity).flat_map(values).filter_map(NameAddr::parse).map(|n| n.uri);
+        let uri_in = |name| msg.get(name).and_then(|v| values(v).next()).and_then(NameAddr::parse).map_or(&b""[..], |n| n.uri);
+        Self { asserted: asserted.collect(), from: uri_in(Name::From), contact: uri_in(Name::Contact) }
+    }
+
+    pub(super) fn caller(&self) -> CallerEvidence<'_> {
+        CallerEvidence { asserted: &self.asserted, from: self.from, contact: self.contact }
     }
 }
 

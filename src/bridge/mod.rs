@@ -15,6 +15,7 @@ mod compose;
 mod dialog;
 mod emergency;
 mod extensions;
+mod lines;
 mod links;
 mod ordinary;
 mod own;
@@ -23,6 +24,7 @@ mod shard;
 mod understood;
 
 pub use access::Access;
+pub use lines::{Agents, Lines};
 pub use links::{Classifier, Credentials, Link, Links, Source, Sources};
 pub use own::Publisher;
 pub use shard::{Census, Do, Setup, Shard};

@@ -10,7 +10,7 @@ use super::understood::Beyond;
 use crate::emergency::facts::{DeviceId, LegId, Origin, PeerId, TrunkId};
 use crate::emergency::path::{routes_for, without_separators};
 use crate::sip::{Message, Name};
-use crate::words::{E164, Time};
+use crate::words::{E164, Private, Time};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
@@ -18,6 +18,8 @@ use std::collections::VecDeque;
 pub(super) struct Hunt {
     hops: VecDeque<Hop>,
     next_leg: u16,
+    /// Whose line it takes while it is up.
+    pub(super) agent: Option<Private<String>>,
 }
 
 /// One place to try.
@@ -38,7 +40,7 @@ impl Shard {
         let Some(msg) = &call.invite else { return };
         let (faults, user, origin) = (msg.faults(), dialed_user(msg.uri()).unwrap_or_default(), call.origin);
         let (exhausted, beyond) = (msg.max_forwards() == Some(0), Beyond::of(msg));
-        call.kind = Kind::Ordinary(Hunt { hops: VecDeque::new(), next_leg: 0 });
+        call.kind = Kind::Ordinary(Hunt { hops: VecDeque::new(), next_leg: 0, agent: None });
         if !faults.is_clean() {
             return self.refuse(key, faults.status(), None, faults.describe(), now);
         }
@@ -62,7 +64,10 @@ impl Shard {
     pub(super) fn on_ordinary_response(&mut self, key: CallKey, id: LegId, msg: Message, now: Time) {
         match msg.status() {
             100..=199 => self.progress(key, id, &msg, now),
-            200..=299 => self.connect(key, id, &msg, now),
+            200..=299 => {
+                self.take_line(key);
+                self.connect(key, id, &msg, now);
+            }
             408 | 500..=599 if self.has_another_hop(key) => {
                 self.end_leg(key, id);
                 self.try_next_hop(key, msg.status(), now);

@@ -7,6 +7,7 @@ use super::access::Access;
 use super::call::{Call, CallKey, Fate, Kind, Owner, Progress};
 use super::challenge::TrunkKey;
 use super::compose::{Dress, contact, user_of};
+use super::lines::{Agents, Lines};
 use super::links::{Classifier, Links};
 use super::own::{Errand, Publisher};
 use super::registrar::Phones;
@@ -39,6 +40,10 @@ pub struct Setup {
     pub shards: u8,
     /// Who may register, and show a password.
     pub access: Arc<Access>,
+    /// The agents by what names them in a call.
+    pub agents: Arc<Agents>,
+    /// Who is on ordinary calls. A shard keeps that of its first setup.
+    pub lines: Arc<Lines>,
     /// Where presence is told by SIP PUBLISH.
     pub presence: Option<Publisher>,
 }
@@ -57,6 +62,13 @@ pub enum Do {
     },
     /// Keep this connection however long it is silent: a registered device is at its other end.
     Keep(Flow),
+    /// Have another shard do [`Shard::release`].
+    Release {
+        /// That shard.
+        shard: u8,
+        /// Its call.
+        call: CallId,
+    },
     /// Something beside the calls. Its fate is never told to the shard.
     Side(Side),
 }
@@ -89,6 +101,7 @@ pub(super) enum Wake {
 
 /// See the module's docs.
 pub struct Shard {
+    pub(super) index: u8,
     pub(super) endpoint: Endpoint<Owner>,
     pub(super) setup: Setup,
     pub(super) calls: SlotMap<CallKey, Call>,
@@ -118,6 +131,7 @@ impl Shard {
     /// The callback numbers cannot make a pool: one is given twice.
     pub fn new(index: u8, setup: &Setup, now: Time) -> Result<Self, PoolError> {
         let mut shard = Self {
+            index,
             endpoint: Endpoint::new(setup.secret, index, Arc::clone(&setup.locals), now),
             setup: setup.clone(),
             calls: SlotMap::with_key(),
@@ -155,7 +169,7 @@ impl Shard {
         if let Some(story) = &mut self.story {
             story.reload(Arc::clone(&setup.site))?;
         }
-        self.setup = setup.clone();
+        self.setup = Setup { lines: Arc::clone(&self.setup.lines), ..setup.clone() };
         self.endpoint.set_locals(Arc::clone(&setup.locals));
         if self.story.is_some() {
             self.start_probes(now);
@@ -393,9 +407,11 @@ impl Shard {
 
     /// Forgets a call of which nothing is left.
     pub(super) fn settle(&mut self, key: CallKey) {
-        if self.calls.get(key).is_some_and(Call::is_at_rest)
-            && let Some(call) = self.calls.remove(key)
-        {
+        if !self.calls.get(key).is_some_and(Call::is_at_rest) {
+            return;
+        }
+        self.leave_line(key);
+        if let Some(call) = self.calls.remove(key) {
             self.invites.remove(call.server);
         }
     }

@@ -4,7 +4,7 @@
 //! [`assemble`] adds who is where on the wire, by the listeners as they are really bound.
 
 use super::config::{self, Config, SipTarget};
-use crate::bridge::{Access, Credentials, Link, Links, Publisher, Setup, Source, Sources};
+use crate::bridge::{Access, Agents, Credentials, Link, Links, Publisher, Setup, Source, Sources};
 use crate::emergency::facts::{AgentId, PeerId, TrunkId};
 use crate::emergency::number::Numbers;
 use crate::emergency::site::{
@@ -106,6 +106,8 @@ pub fn assemble(
     let passwords =
         phones(config).filter_map(|(place, a)| Some((a.id.reveal().as_str(), a.password.as_ref()?.reveal().as_str(), place)));
     let setup = Setup {
+        agents: Arc::new(Agents::new(&site)),
+        lines: Arc::default(),
         site: Arc::new(site),
         links: Arc::new(links),
         locals: Arc::new(locals),

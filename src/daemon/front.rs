@@ -374,6 +374,12 @@ impl Outside for Near {
         self.streams.keep(flow.connection);
     }
 
+    fn release(&mut self, shard: u8, call: CallId) {
+        if let Some(thread) = usize::from(shard).checked_sub(1).and_then(|at| self.ordinary.get(at)) {
+            thread.release(call);
+        }
+    }
+
     fn commit(&mut self, call: CallId, row: Row) -> Written {
         self.store.commit(call, row)
     }

@@ -43,6 +43,7 @@ const RETRY_AFTER: u64 = 5;
 enum ToShard {
     Message(Flow, Message),
     Unreachable(Transport, SocketAddr),
+    Release(CallId),
     /// There is something in [`Mailbox`].
     Look,
 }
@@ -122,7 +123,7 @@ impl Ordinary {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
                 match back {
                     ToShard::Message(_, msg) => Some(msg),
-                    ToShard::Unreachable(..) | ToShard::Look => None,
+                    ToShard::Unreachable(..) | ToShard::Release(_) | ToShard::Look => None,
                 }
             }
         }
@@ -131,6 +132,11 @@ impl Ordinary {
     /// Tells it that nobody is at an address. Where there is no room timers will find out.
     pub fn unreachable(&self, transport: Transport, remote: SocketAddr) {
         let _ = self.queue.try_send(ToShard::Unreachable(transport, remote));
+    }
+
+    /// Has it release a call for a callback. Where there is no room the callback finds the line busy and goes to the desk.
+    pub fn release(&self, call: CallId) {
+        let _ = self.queue.try_send(ToShard::Release(call));
     }
 
     /// Tells it of a new configuration, which it takes within a second.
@@ -221,6 +227,7 @@ impl Thread {
                 self.worker.receive(flow, msg, &mut self.outside, now);
             }
             ToShard::Unreachable(transport, remote) => self.worker.unreachable(transport, remote, &mut self.outside, now),
+            ToShard::Release(call) => self.worker.release(call, &mut self.outside, now),
             ToShard::Look => self.look(),
         }
     }
@@ -256,6 +263,9 @@ impl Outside for ToFront {
 
     /// Devices register in the front only.
     fn keep(&mut self, _: Flow) {}
+
+    /// Only the front has callbacks.
+    fn release(&mut self, _: u8, _: CallId) {}
 
     fn commit(&mut self, _: CallId, _: Row) -> Written {
         Written::Now

@@ -26,6 +26,8 @@ pub trait Outside {
     fn refused(&mut self, transport: Transport, remote: SocketAddr);
     /// Keeps a connection however long it is silent.
     fn keep(&mut self, flow: Flow);
+    /// Has another shard release an ordinary call for a callback.
+    fn release(&mut self, shard: u8, call: CallId);
     /// Begins to make a lease's row durable.
     fn commit(&mut self, call: CallId, row: Row) -> Written;
 }
@@ -88,6 +90,12 @@ impl Worker {
         self.drain(outside, now);
     }
 
+    /// A callback needs the line that this ordinary call takes.
+    pub fn release(&mut self, call: CallId, outside: &mut impl Outside, now: Time) {
+        self.shard.release(call, now);
+        self.drain(outside, now);
+    }
+
     /// Nobody is at that address: the requests that were sent there last have failed.
     pub fn unreachable(&mut self, transport: Transport, remote: SocketAddr, outside: &mut impl Outside, now: Time) {
         self.fail_sent_to(transport, remote, now);
@@ -114,6 +122,7 @@ impl Worker {
                     }
                 }
                 Do::Keep(flow) => outside.keep(flow),
+                Do::Release { shard, call } => outside.release(shard, call),
                 Do::Side(Side::Keep(row)) => self.keeper.keep(row),
                 Do::Side(side) => self.side.send(ToSide::Effect(side)),
             }

@@ -58,6 +58,8 @@ pub enum CallEvent {
     AgentFree,
     /// A device of the one who is called back registered. Nothing to an emergency call.
     Device(DeviceId),
+    /// Whether an ordinary call of the one who is called back was released. Nothing to an emergency call.
+    LineFreed(bool),
     /// Time passed.
     Tick,
 }
@@ -237,7 +239,7 @@ impl Placing {
             CallEvent::Committed => self.committed(world),
             CallEvent::Leg(id, event) => return self.on_leg(id, event, world),
             CallEvent::Abandoned | CallEvent::Ended(_) => return self.abandoned(world),
-            CallEvent::Tick | CallEvent::Device(_) | CallEvent::AgentFree => {}
+            CallEvent::Tick | CallEvent::Device(_) | CallEvent::AgentFree | CallEvent::LineFreed(_) => {}
         }
         self.advance(world)
     }
@@ -531,7 +533,11 @@ impl Ringing {
             CallEvent::Leg(_, LegEvent::Unreachable) => return self.go_on().refused(0, None, world),
             CallEvent::Abandoned | CallEvent::Ended(_) => return self.go_on().abandoned(world),
             CallEvent::Committed => self.placing.committed(world),
-            CallEvent::Leg(_, LegEvent::Trying) | CallEvent::Tick | CallEvent::Device(_) | CallEvent::AgentFree => {}
+            CallEvent::Leg(_, LegEvent::Trying)
+            | CallEvent::Tick
+            | CallEvent::Device(_)
+            | CallEvent::AgentFree
+            | CallEvent::LineFreed(_) => {}
         }
         EmergencyCall::Ringing(self)
     }
@@ -556,7 +562,7 @@ impl Talking {
                 }
                 return EmergencyCall::Talking(self);
             }
-            CallEvent::Committed | CallEvent::Tick | CallEvent::Device(_) | CallEvent::AgentFree => {
+            CallEvent::Committed | CallEvent::Tick | CallEvent::Device(_) | CallEvent::AgentFree | CallEvent::LineFreed(_) => {
                 return EmergencyCall::Talking(self);
             }
         };

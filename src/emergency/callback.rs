@@ -9,6 +9,7 @@ use super::caller::{Caller, Who};
 use super::devices::Devices;
 use super::facts::{Device, Marks};
 use super::privacy::Tier;
+use super::second_call::Phones;
 use super::site::Site;
 use crate::words::Private;
 
@@ -34,6 +35,8 @@ pub struct Plan {
     pub desk_when_busy: bool,
     /// A device that registers while others ring rings with them (RULES C4).
     pub may_join: bool,
+    /// Phones that are offered the callback again after an ordinary call was released for it (RULES C2).
+    pub phones: Phones,
 }
 
 /// What is known about the number that was called.
@@ -86,7 +89,9 @@ pub fn plan(site: &Site, devices: &Devices, holders: &[&Caller], situation: &Sit
         s if s.on_emergency_call => DESK_BESIDE_CALL.min(site.callback.ring),
         _ => site.callback.ring,
     };
-    Plan { groups, others, desk, desk_after, desk_when_busy: situation.on_emergency_call, may_join: true }
+    // On an emergency call C3 decides what a busy phone means.
+    let phones = if situation.on_emergency_call { Phones::default() } else { Phones::of(holders, devices) };
+    Plan { groups, others, desk, desk_after, desk_when_busy: situation.on_emergency_call, may_join: true, phones }
 }
 
 /// One caller's places, group by group (RULES C4): her devices, the PBX that she called from, her alternates. A phone behind

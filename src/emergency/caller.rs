@@ -111,18 +111,19 @@ impl Directory {
 
     /// Who sent this INVITE, and the agent's country with it. Total: somebody unknown is somebody.
     pub fn identify(&self, site: &Site, origin: Origin, evidence: &CallerEvidence<'_>) -> Caller {
-        if let Origin::Agent(id) = origin
-            && let Some(agent) = site.agents.get(id.0 as usize)
-        {
-            return Caller { who: Who::Agent(Arc::clone(agent)), peer: None };
-        }
         let peer = peer_of(origin);
-        let Some(id) = peer else {
-            return Caller { who: unknown(site, None, evidence), peer };
-        };
-        let known = identities(site, id, evidence).find_map(|uri| self.find(peer, uri));
+        let known = self.agent(site, origin, evidence);
         let who = known.map_or_else(|| unknown(site, peer, evidence), |agent| Who::Agent(Arc::clone(agent)));
         Caller { who, peer }
+    }
+
+    /// The agent who sent this INVITE, if she is one.
+    pub fn agent<'a>(&'a self, site: &'a Site, origin: Origin, evidence: &CallerEvidence<'_>) -> Option<&'a Arc<Agent>> {
+        if let Origin::Agent(id) = origin {
+            return site.agents.get(id.0 as usize);
+        }
+        let peer = peer_of(origin)?;
+        identities(site, peer, evidence).find_map(|uri| self.find(Some(peer), uri))
     }
 
     /// The agent whom this neighbour calls by this URI.

@@ -191,6 +191,13 @@ pub enum Input<'a> {
         /// The device.
         device: DeviceId,
     },
+    /// What came of [`CallEffect::FreeLine`] (RULES C2).
+    LineFreed {
+        /// The callback.
+        call: CallId,
+        /// Whether the agent had an ordinary call.
+        freed: bool,
+    },
     /// Time passed; nothing else.
     Tick,
 }
@@ -279,6 +286,14 @@ pub enum CallEffect {
         device: Device,
         /// The leased number; becomes To.
         called: Private<E164>,
+    },
+    /// Release this agent's ordinary calls, for her phone is busy, then say [`Input::LineFreed`] (RULES C2). Never an
+    /// emergency call.
+    FreeLine {
+        /// The callback.
+        call: CallId,
+        /// The agent's id.
+        agent: Private<String>,
     },
     /// Give a leg up: no more retransmissions, CANCEL once a provisional has come, ACK and BYE for a late 2xx.
     GiveUp {

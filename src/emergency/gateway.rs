@@ -137,6 +137,7 @@ impl Gateway {
             Input::Health { trunk, up } => self.health(trunk, up),
             Input::Registered { agent, device } => self.registered(agent, device, now),
             Input::Unregistered { device } => self.devices.remove(device),
+            Input::LineFreed { call, freed } => self.event(call, CallEvent::LineFreed(freed), now),
             Input::Tick => {}
         }
         self.due(now);

@@ -6,8 +6,8 @@
 //! decision means on the wire is the bridge's business.
 //!
 //! Policy, free functions on data: [`number`], [`caller`], [`abroad`], [`path`], [`ladder`], [`callback`], [`presence`],
-//! [`notice`], [`privacy`]. Mechanism: [`gateway`], [`call`] (the call out), [`ringing`] (the call back), [`lease`],
-//! [`lane`], [`outputs`].
+//! [`notice`], [`privacy`]. Mechanism: [`gateway`], [`call`] (the call out), [`ringing`] (the call back), [`second_call`],
+//! [`lease`], [`lane`], [`outputs`].
 
 pub mod abroad;
 pub mod call;
@@ -27,6 +27,7 @@ pub mod path;
 pub mod presence;
 pub mod privacy;
 pub mod ringing;
+pub mod second_call;
 pub mod site;
 
 #[cfg(test)]

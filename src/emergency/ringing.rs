@@ -13,6 +13,7 @@ use super::lease::RecordId;
 use super::outputs::Outputs;
 use super::presence::EndedBy;
 use super::privacy::{Outcome, Tier};
+use super::second_call::{Busy, Phones, is_busy};
 use crate::words::{E164, Private, Time};
 
 /// A device without any response in this time counts as not there (RULES C4).
@@ -66,6 +67,8 @@ pub struct Ringing {
     /// The agent's devices, to be rung again when her emergency call is over.
     busy: Option<Vec<Device>>,
     may_join: bool,
+    /// The agents' phones, as far as they are busy (RULES C2).
+    phones: Phones,
     /// Registered devices that said no.
     refused: Vec<DeviceId>,
     /// Nobody is left who rings: until when to wait, and when to try the desk again.
@@ -104,6 +107,8 @@ struct Leg {
     desk: bool,
     /// Where it is a registered device.
     device: Option<DeviceId>,
+    /// Its place among the agents' phones.
+    phone: Option<usize>,
 }
 
 impl Leg {
@@ -133,6 +138,7 @@ impl CallbackCall {
             desk: plan.desk,
             desk_when_busy: plan.desk_when_busy,
             may_join: plan.may_join,
+            phones: plan.phones,
             refused: Vec::new(),
             hold: None,
             told: false,
@@ -193,6 +199,7 @@ impl Ringing {
             }
             CallEvent::AgentFree => self.agent_free(out, now),
             CallEvent::Device(device) => self.join(device, out, now),
+            CallEvent::LineFreed(freed) => self.line_freed(freed, now),
             CallEvent::Committed | CallEvent::Tick => {}
         }
         self.advance(out, now)
@@ -216,9 +223,13 @@ impl Ringing {
         let Some(at) = self.legs.iter().position(|l| l.id == id) else { return };
         match event {
             LegEvent::Refused { status } => {
-                self.refused.extend(self.legs.remove(at).device);
+                let leg = self.legs.remove(at);
+                self.refused.extend(leg.device);
                 if self.desk_when_busy && matches!(status, 486 | 600) {
                     self.desk_at = self.desk_at.map(|_| now);
+                }
+                if let Some(phone) = leg.phone.filter(|_| is_busy(status)) {
+                    self.busy(phone, out, now);
                 }
             }
             LegEvent::Unreachable | LegEvent::TimedOut => {
@@ -241,9 +252,32 @@ impl Ringing {
         }
     }
 
+    /// A phone is busy with an ordinary call: that is released, and the phone rung again, once (RULES C2).
+    fn busy(&mut self, phone: usize, out: &mut Outputs, now: Time) {
+        match self.phones.busy(phone, now) {
+            Busy::Free(agent) => out.call(CallEffect::FreeLine { call: self.called.call, agent }),
+            Busy::Wait => {}
+            Busy::Over => self.desk_is_next(now),
+        }
+    }
+
+    fn line_freed(&mut self, freed: bool, now: Time) {
+        self.phones.freed(freed);
+        if !freed {
+            self.desk_is_next(now);
+        }
+    }
+
+    /// The busy agent cannot be rung: the desk, unless another phone of hers still may be answered.
+    fn desk_is_next(&mut self, now: Time) {
+        if self.nobody_else_rings() {
+            self.desk_at = self.desk_at.map(|_| now);
+        }
+    }
+
     /// Whose phone was busy with the emergency call is rung again, beside the desk (RULES C3).
     fn agent_free(&mut self, out: &mut Outputs, now: Time) {
-        if self.legs.iter().all(|l| l.overdue || l.desk)
+        if self.nobody_else_rings()
             && let Some(devices) = self.busy.take()
         {
             self.ring(devices, false, out, now);
@@ -254,6 +288,7 @@ impl Ringing {
     fn join(&mut self, device: DeviceId, out: &mut Outputs, now: Time) {
         let rings = self.legs.iter().any(|l| l.device == Some(device));
         if self.may_join && !rings && !self.refused.contains(&device) {
+            self.phones.join(device);
             self.ring(vec![Device::Registered(device)], false, out, now);
         }
     }
@@ -267,8 +302,12 @@ impl Ringing {
         if let Some((_, others)) = self.others.take_if(|(at, _)| *at <= now) {
             self.ring(others, false, out, now);
         }
+        for phone in self.phones.due(now) {
+            self.ring(vec![phone], false, out, now);
+        }
         self.next_group(out, now);
-        if self.desk_at.is_some_and(|at| at <= now || self.legs.iter().all(|l| l.overdue)) {
+        let nobody_rings = !self.phones.is_waiting() && self.legs.iter().all(|l| l.overdue);
+        if self.desk_at.is_some_and(|at| at <= now || nobody_rings) {
             self.ring_desk(out, now);
         }
         if self.nobody_there() {
@@ -279,7 +318,7 @@ impl Ringing {
 
     /// The next group, as soon as nobody before it is there; the desk may ring beside.
     fn next_group(&mut self, out: &mut Outputs, now: Time) {
-        while self.legs.iter().all(|l| l.overdue || l.desk)
+        while self.nobody_else_rings()
             && let Some(group) = self.groups.pop_front().or_else(|| self.others.take().map(|(_, others)| others))
         {
             self.ring(group, false, out, now);
@@ -287,7 +326,12 @@ impl Ringing {
     }
 
     fn nobody_there(&self) -> bool {
-        self.legs.iter().all(Leg::is_away)
+        !self.phones.is_waiting() && self.legs.iter().all(Leg::is_away)
+    }
+
+    /// Nobody but the desk, and nobody is about to.
+    fn nobody_else_rings(&self) -> bool {
+        !self.phones.is_waiting() && self.legs.iter().all(|l| l.overdue || l.desk)
     }
 
     /// All have refused: the PSAP hears 180 and the desk is tried again, for a minute (RULES C9).
@@ -328,8 +372,9 @@ impl Ringing {
             let id = LegId(self.next_leg);
             self.next_leg = self.next_leg.wrapping_add(1);
             let registered = if let Device::Registered(device) = device { Some(device) } else { None };
+            let phone = self.phones.place(&device).filter(|_| !desk);
             let silent_until = Some(now + NOT_THERE);
-            self.legs.push(Leg { id, silent_until, trying: false, overdue: false, desk, device: registered });
+            self.legs.push(Leg { id, silent_until, trying: false, overdue: false, desk, device: registered, phone });
             let (call, called) = (self.called.call, Private::new(self.called.number));
             out.call(CallEffect::Ring { call, leg: id, device, called });
         }
@@ -355,7 +400,7 @@ impl Ringing {
     fn deadline(&self) -> Option<Time> {
         let hold = self.hold.filter(|_| self.nobody_there()).map(|h| h.until.min(h.desk_at));
         let silent = self.legs.iter().filter_map(|l| l.silent_until);
-        silent.chain(hold).chain(self.desk_at).chain(self.others.as_ref().map(|(at, _)| *at)).min()
+        silent.chain(hold).chain(self.desk_at).chain(self.phones.deadline()).chain(self.others.as_ref().map(|(at, _)| *at)).min()
     }
 }
 
@@ -369,7 +414,12 @@ impl Talking {
                 out.call(CallEffect::GiveUp { call: self.called.call, leg, because });
                 return CallbackCall::Talking(self);
             }
-            CallEvent::Leg(..) | CallEvent::Device(_) | CallEvent::Committed | CallEvent::Tick | CallEvent::AgentFree => {
+            CallEvent::Leg(..)
+            | CallEvent::Device(_)
+            | CallEvent::Committed
+            | CallEvent::Tick
+            | CallEvent::AgentFree
+            | CallEvent::LineFreed(_) => {
                 return CallbackCall::Talking(self);
             }
         };

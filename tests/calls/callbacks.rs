@@ -2,21 +2,6 @@ use crate::world::*;
 use e911d::sip::Name;
 use std::time::Duration;
 
-/// Dials 911 as this user and returns the number that the PSAP saw; the call is over afterwards.
-fn dial(w: &mut World, user: &str, call: &str) -> String {
-    w.receive(PBX, &invite(PBX, user, "911", call));
-    let out = w.expect(TRUNK_A, "INVITE");
-    let number = get(&out.msg, Name::From).trim_start_matches("<sip:").split('@').next().unwrap().to_owned();
-    w.receive(TRUNK_A, &response(&out.msg, 200, "t1", "sip:psap@127.0.0.1:15070", SDP));
-    let ok = w.expect(PBX, "SIP/2.0 200");
-    let near = InDialog::of_response(&ok.msg);
-    w.receive(PBX, &near.request("ACK", 1, PBX, "", ""));
-    w.receive(PBX, &near.request("BYE", 2, PBX, "", ""));
-    let bye = w.take().into_iter().find(|s| text(&s.msg).starts_with("BYE")).expect("a BYE");
-    w.receive(TRUNK_A, &response(&bye.msg, 200, "", "", ""));
-    number
-}
-
 #[test]
 fn c1_the_callback_of_an_unknown_caller_rings_the_user_at_the_pbx() {
     let mut w = World::new();

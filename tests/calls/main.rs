@@ -10,5 +10,6 @@ mod hostile;
 mod ordinary;
 mod phones;
 mod presence;
+mod second_calls;
 mod trunk_digest;
 mod world;

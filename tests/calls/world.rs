@@ -1,9 +1,9 @@
 //! A world on paper: one shard, a clock that is a field, and neighbours who say what a test makes them say.
 
 use bytes::Bytes;
-use e911d::bridge::{Do, Shard};
+use e911d::bridge::{Do, Setup, Shard};
 use e911d::daemon::{assemble, config};
-use e911d::emergency::facts::Side;
+use e911d::emergency::facts::{CallId, Side};
 use e911d::sip::{ClientKey, Flow, Message, Name, Transport};
 use e911d::words::Time;
 use std::fmt::Write as _;
@@ -86,6 +86,8 @@ pub struct World {
     pub now: Time,
     pub sent: Vec<Sent>,
     pub sides: Vec<Side>,
+    /// Calls that other shards shall release, and those shards.
+    pub releases: Vec<(u8, CallId)>,
 }
 
 impl World {
@@ -99,12 +101,20 @@ impl World {
     }
 
     pub fn with(text: &str) -> Self {
-        let config = config::read(text, Path::new("world.toml"), std::iter::empty()).expect("a good config");
-        let bound = ["127.0.0.1:15060".parse().expect("an address")];
-        let setup = assemble::assemble(&config, &bound, 7, 1, None).expect("a usable config").setup;
+        Self::of_shard(0, &setup(text, 1))
+    }
+
+    /// The world of one shard among several.
+    pub fn of_shard(index: u8, setup: &Setup) -> Self {
         let now = Time::from_micros(1_000_000_000);
-        let shard = Shard::new(0, &setup, now).expect("a shard");
-        Self { shard, now, sent: Vec::new(), sides: Vec::new() }
+        let shard = Shard::new(index, setup, now).expect("a shard");
+        Self { shard, now, sent: Vec::new(), sides: Vec::new(), releases: Vec::new() }
+    }
+
+    /// Another shard wants this call released.
+    pub fn release(&mut self, call: CallId) {
+        self.shard.release(call, self.now);
+        self.drain();
     }
 
     /// A packet from this address.
@@ -168,10 +178,18 @@ impl World {
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
                 Do::Keep(_) => {}
+                Do::Release { shard, call } => self.releases.push((shard, call)),
                 Do::Side(side) => self.sides.push(side),
             }
         }
     }
+}
+
+/// What so many shards with this config work from.
+pub fn setup(text: &str, shards: u8) -> Setup {
+    let config = config::read(text, Path::new("world.toml"), std::iter::empty()).expect("a good config");
+    let bound = ["127.0.0.1:15060".parse().expect("an address")];
+    assemble::assemble(&config, &bound, 7, shards, None).expect("a usable config").setup
 }
 
 pub fn text(msg: &Message) -> String {
@@ -254,4 +272,19 @@ impl InDialog {
 
 fn contact_of(msg: &Message) -> String {
     get(msg, Name::Contact).trim_start_matches('<').split('>').next().unwrap_or_default().to_owned()
+}
+
+/// Dials 911 as this user and returns the number that the PSAP saw; the call is over afterwards.
+pub fn dial(w: &mut World, user: &str, call: &str) -> String {
+    w.receive(PBX, &invite(PBX, user, "911", call));
+    let out = w.expect(TRUNK_A, "INVITE");
+    let number = get(&out.msg, Name::From).trim_start_matches("<sip:").split('@').next().unwrap().to_owned();
+    w.receive(TRUNK_A, &response(&out.msg, 200, "t1", "sip:psap@127.0.0.1:15070", SDP));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    let near = InDialog::of_response(&ok.msg);
+    w.receive(PBX, &near.request("ACK", 1, PBX, "", ""));
+    w.receive(PBX, &near.request("BYE", 2, PBX, "", ""));
+    let bye = w.take().into_iter().find(|s| text(&s.msg).starts_with("BYE")).expect("a BYE");
+    w.receive(TRUNK_A, &response(&bye.msg, 200, "", "", ""));
+    number
 }

@@ -3,4 +3,5 @@
 mod callbacks;
 mod leases;
 mod placing;
+mod second_calls;
 pub(super) mod world;

@@ -253,6 +253,7 @@ fn effect_word(effect: &CallEffect) -> String {
             Device::Registered(device) => format!("ring {} device {}", leg.0, device.0),
             Device::AtPeer(peer, user) => format!("ring {} peer {} {}", leg.0, peer.0, user.reveal()),
         },
+        CallEffect::FreeLine { agent, .. } => format!("free {}", agent.reveal()),
         CallEffect::GiveUp { leg, because, .. } => format!("give up {} {because:?}", leg.0),
         CallEffect::Progress { leg, .. } => format!("progress {}", leg.0),
         CallEffect::Ringing { .. } => "180".into(),
