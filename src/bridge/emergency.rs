@@ -45,6 +45,7 @@ impl Shard {
             caller: evidence.caller(),
             marks: marks(msg),
             body: body_kind(msg),
+            hops_used_up: msg.max_forwards() == Some(0),
         };
         story.handle(Input::Invite(invite), now);
     }

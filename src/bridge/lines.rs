@@ -24,7 +24,7 @@ const TRIES: usize = 1000;
 /// Calls that are remembered for one agent; of more, the newest.
 const MOST: usize = 16;
 
-/// RFC 4411 section 3.3, as RULES C2 wants it.
+/// RFC 4411 section 5: the user agent needs the line for a call that matters more.
 const PREEMPTION: &[u8] = b"preemption;cause=1;text=\"UA Preemption\"";
 
 /// An ordinary call: its shard, and its name there.

@@ -103,6 +103,8 @@ pub struct Invite<'a> {
     pub marks: Marks,
     /// What it carries.
     pub body: Body,
+    /// Max-Forwards is 0 (RULES P12).
+    pub hops_used_up: bool,
 }
 
 /// What happened on an outgoing leg.

@@ -164,6 +164,10 @@ impl Gateway {
         }
         // Who calls, and over which trunks does the call go?
         let caller = self.directory.identify(&self.site, invite.origin, &invite.caller);
+        // It has used up its hops, and nobody dials that often: it goes in circles (RULES P12).
+        if invite.hops_used_up && self.leases.is_looping(&caller, now) {
+            return self.refuse_loop(invite, now);
+        }
         // The number helps nobody where she is, for certain: she is told at once which one does (RULES R7).
         if let Some(number) = self.number_there(invite, &dialed, &caller) {
             return self.refuse_abroad(invite, &dialed, &caller, number, now);
@@ -259,6 +263,14 @@ impl Gateway {
         self.out.side(Side::Notice(Notice::over(&self.site, &about, None, Outcome::Refused, now)));
         self.out.side(Side::Counted { path: about.path, trunk: None, outcome: Outcome::Refused.word() });
         self.out.log("emergency call refused: outside the number's country", invite.call, None);
+    }
+
+    fn refuse_loop(&mut self, invite: &Invite<'_>, now: Time) {
+        let text = "The emergency call goes in circles";
+        self.out.call(CallEffect::Refuse { call: invite.call, status: 483, retry_after: None, text });
+        self.loop_until = Some(now + LOOP_STANDS);
+        self.out.alarm("loop", true);
+        self.out.log("emergency call refused: it goes in circles", invite.call, None);
     }
 
     /// Whether From or a P-Asserted-Identity is one of our callback numbers.

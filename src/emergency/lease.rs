@@ -158,12 +158,16 @@ impl Leases {
         record.caller = caller.clone();
         record.dialed = now;
         record.expires = record.expires.max(now + ttl);
-        let fifth_last = record.recent[0];
-        record.recent.rotate_left(1);
-        record.recent[LOOP_CALLS - 1] = now;
-        let looping = fifth_last > Time::ZERO && now.since(fifth_last) < LOOP_WINDOW;
+        let looping = record.is_looping(now);
+        record.count(now);
         self.leg_up(id);
         (id, looping)
+    }
+
+    /// Whether one more call of hers is more than four in 10 s; it is counted then, but gets no lease (RULES P12).
+    pub fn is_looping(&mut self, caller: &Caller, now: Time) -> bool {
+        let record = self.by_key.get(caller.key()).copied().and_then(|id| self.get_mut(id));
+        record.filter(|r| r.is_looping(now)).map(|r| r.count(now)).is_some()
     }
 
     /// The number that this lease shows on a trunk: the one it has, or a new one by the ladder of L7. `None` only
@@ -541,6 +545,17 @@ impl Record {
     /// Whether a call of this lease is up.
     pub fn calls_up(&self) -> u32 {
         self.up
+    }
+
+    /// Whether a call now is one of more than four in 10 s.
+    fn is_looping(&self, now: Time) -> bool {
+        let [fifth_last, ..] = self.recent;
+        fifth_last > Time::ZERO && now.since(fifth_last) < LOOP_WINDOW
+    }
+
+    fn count(&mut self, now: Time) {
+        self.recent.rotate_left(1);
+        self.recent[LOOP_CALLS - 1] = now;
     }
 
     /// Whether it is open, not late.

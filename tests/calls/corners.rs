@@ -178,6 +178,25 @@ fn p12_hops_are_counted_down_and_an_emergency_without_any_left_gets_ten() {
 }
 
 #[test]
+fn p12_a_pbx_that_sends_our_own_call_back_under_another_name_does_not_keep_it_going_for_ever() {
+    let mut w = World::new();
+    let mut hops = "70".to_owned();
+    for round in 0..50 {
+        w.take();
+        let again = invite(PBX, "hunt-group", "911", &format!("r{round}"));
+        w.receive(PBX, &again.replace("Max-Forwards: 70", &format!("Max-Forwards: {hops}")));
+        if w.sent.iter().any(|s| s.msg.status() == 483) {
+            assert_eq!(hops, "0");
+            return;
+        }
+        hops = get(&w.expect(TRUNK_A, "INVITE").msg, Name::MaxForwards);
+        hops = hops.parse::<u8>().map(|h| h.saturating_sub(1).to_string()).expect("a number");
+        w.wait(Duration::from_millis(50));
+    }
+    panic!("it still goes in circles");
+}
+
+#[test]
 fn r7_a_caller_who_is_certainly_abroad_is_told_the_local_number_and_the_contacts_are_told() {
     let from = |country: &str, call: &str| with(&invite(PBX, "bob", "911", call), &format!("X-Emergency-Country: {country}\r\n"));
     // One source says so, and it may be wrong: the call is placed, and the header stays here.

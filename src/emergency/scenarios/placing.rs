@@ -334,6 +334,31 @@ fn p12_more_than_four_calls_in_ten_seconds_raise_an_alarm_and_are_placed() {
 }
 
 #[test]
+fn p12_the_fifth_call_in_ten_seconds_whose_hops_are_used_up_goes_in_circles_and_gets_483() {
+    let mut w = World::new(site());
+    w.hops_used_up = true;
+    for _ in 0..4 {
+        w.dial("ada", "sip:911@gw");
+        assert!(w.wire().contains(&"place 0 a 911".to_owned()), "used up alone is no reason");
+        w.wait_ms(1000);
+    }
+    w.wire();
+    w.dial("ada", "sip:911@gw");
+    assert_eq!(w.heard(), ["refuse 483", "alarm loop raised"]);
+    assert_eq!(w.gateway.active_calls(), 4);
+    w.dial("bob", "sip:911@gw");
+    assert_eq!(w.wire(), ["place 0 a 911"], "others are none of it");
+    w.hops_used_up = false;
+    w.dial("ada", "sip:911@gw");
+    assert_eq!(w.wire(), ["place 0 a 911"], "who has hops left may be in need");
+    w.hops_used_up = true;
+    w.wait_ms(10_000);
+    w.wire();
+    w.dial("ada", "sip:911@gw");
+    assert!(w.wire().contains(&"place 0 a 911".to_owned()));
+}
+
+#[test]
 fn a3_a_caller_who_gives_up_cancels_every_leg_keeps_her_lease_and_the_contacts_hear_of_it() {
     let mut w = World::new(site());
     let call = w.dial("ada", "sip:911@gw");

@@ -100,6 +100,8 @@ pub(in super::super) struct World {
     pub(in super::super) store_works: bool,
     /// What was to be written down, in order; not told among the words.
     pub(in super::super) kept: Vec<Row>,
+    /// INVITEs come with Max-Forwards 0.
+    pub(in super::super) hops_used_up: bool,
     next: Option<Time>,
     calls: u64,
 }
@@ -108,7 +110,17 @@ impl World {
     pub(in super::super) fn new(site: Site) -> Self {
         let gateway = Gateway::new(Arc::new(site)).expect("every number once");
         let now = Time::ZERO + Duration::from_secs(1000);
-        Self { gateway, now, seen: Vec::new(), outputs: Vec::new(), store_works: true, kept: Vec::new(), next: None, calls: 0 }
+        Self {
+            gateway,
+            now,
+            seen: Vec::new(),
+            outputs: Vec::new(),
+            store_works: true,
+            kept: Vec::new(),
+            hops_used_up: false,
+            next: None,
+            calls: 0,
+        }
     }
 
     /// `user` at the PBX dials.
@@ -136,7 +148,8 @@ impl World {
         self.calls += 1;
         let call = CallId(self.calls);
         let called = Called { request_uri: uri.as_bytes(), others: &[], country: None };
-        self.input(Input::Invite(Invite { call, origin, called, caller, marks, body }));
+        let hops_used_up = self.hops_used_up;
+        self.input(Input::Invite(Invite { call, origin, called, caller, marks, body, hops_used_up }));
         call
     }
 
