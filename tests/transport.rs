@@ -212,6 +212,32 @@ async fn p8_a_lost_connection_is_opened_again_for_what_is_to_be_sent() {
 }
 
 #[tokio::test]
+async fn a_stream_that_takes_no_more_counts_as_not_there_and_what_is_lost_is_counted() {
+    let counters = Arc::new(Counters::default());
+    let mut streams = Streams::new(Vec::new(), Known::default(), Arc::clone(&counters)).unwrap();
+    let far = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+    let to = flow(Transport::Tcp, far.local_addr().unwrap());
+    let message = Bytes::from(vec![b'x'; 64 * 1024]);
+    let by_contact = Flow { remote: closed_port(), connection: 1, ..to };
+    assert_eq!(streams.send(to, message.clone()), Sent::Yes);
+    assert_eq!(streams.send(by_contact, message.clone()), Sent::Yes, "the first connection carries it");
+    let (_connection, _) = timeout(SOON, far.accept()).await.expect("in time").unwrap();
+    let mut sent = Sent::Yes;
+    for _ in 0..10_000 {
+        sent = streams.send(to, message.clone());
+        if sent != Sent::Yes {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(sent, Sent::Refused);
+    assert_eq!(counters.dropped.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert!(matches!(happened(&mut streams).await, Happened::Unreachable(remote) if remote == by_contact.remote));
+    assert_eq!(streams.send(to, message), Sent::Yes);
+    timeout(SOON, far.accept()).await.expect("a new connection").unwrap();
+}
+
+#[tokio::test]
 async fn closing_writes_what_is_left() {
     let (mut streams, _) = streams(Known::default());
     let far = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();

@@ -263,7 +263,7 @@ impl Front {
         for _ in 0..BURST {
             match self.from_shards.poll_recv(cx) {
                 Poll::Ready(Some(FromShard::Stream(flow, bytes))) => {
-                    if self.near.streams.send(flow, bytes) == Sent::Impossible {
+                    if matches!(self.near.streams.send(flow, bytes), Sent::Impossible | Sent::Refused) {
                         self.unreachable(flow.transport, flow.remote);
                     }
                 }

@@ -205,7 +205,97 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::{assemble, config};
+    use crate::io::store;
     use slotmap::KeyData;
+    use std::path::Path;
+    use std::sync::atomic::Ordering;
+
+    const CONFIG: &str = r#"
+[node]
+name = "gw1"
+domain = "gw.example.net"
+state_dir = "/tmp"
+country = "US"
+[[listen]]
+transport = "tcp"
+bind = "127.0.0.1:15060"
+[[peer]]
+name = "pbx"
+uri = "sip:127.0.0.1:15090;transport=tcp"
+sources = ["127.0.0.1"]
+[[trunk]]
+name = "a"
+path = "direct-routing"
+uri = "sip:127.0.0.1:15070;transport=tcp"
+sources = ["127.0.0.2"]
+options = "0s"
+callback_numbers = ["+12000000100-+12000000103"]
+[[trunk]]
+name = "b"
+path = "direct-routing"
+uri = "sip:127.0.0.1:15071;transport=tcp"
+sources = ["127.0.0.3"]
+options = "0s"
+callback_numbers = ["+12000000200-+12000000203"]
+[[voice_route]]
+name = "local-emergency"
+pattern = '^911$'
+trunks = ["a", "b"]
+emergency = true
+[callback]
+desk = "sip:security@127.0.0.1:15095;transport=tcp"
+"#;
+
+    /// An outside where one address takes no more.
+    struct Full {
+        full: SocketAddr,
+        sent: Vec<(SocketAddr, Bytes)>,
+        told: usize,
+    }
+
+    impl Outside for Full {
+        fn stream(&mut self, flow: Flow, bytes: Bytes) -> Sent {
+            if flow.remote == self.full {
+                return Sent::Refused;
+            }
+            self.sent.push((flow.remote, bytes));
+            Sent::Yes
+        }
+
+        fn refused(&mut self, _: Transport, remote: SocketAddr) {
+            self.told += usize::from(remote == self.full);
+        }
+
+        fn keep(&mut self, _: Flow) {}
+
+        fn release(&mut self, _: u8, _: CallId) {}
+
+        fn commit(&mut self, _: CallId, _: Row) -> Written {
+            Written::Now
+        }
+    }
+
+    #[test]
+    fn p6_an_emergency_for_a_stream_that_takes_no_more_goes_to_the_next_trunk_at_once() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let config = config::read(CONFIG, Path::new("worker.toml"), std::iter::empty()).expect("a good config");
+        let setup = assemble::assemble(&config, &[at(15060)], 7, 1, None).expect("a usable config").setup;
+        let (ports, counters) = (Arc::new(Ports::default()), Arc::new(Counters::default()));
+        let side = SideSender::new(tokio::sync::mpsc::unbounded_channel().0);
+        let now = Time::from_micros(1_000_000_000);
+        let keeper = store::in_memory().keeper;
+        let mut worker = Worker::new(0, &setup, ports, Arc::clone(&counters), side, keeper, now).expect("a shard");
+        let mut outside = Full { full: at(15070), sent: Vec::new(), told: 0 };
+        let invite = "INVITE sip:911@gw SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:15090;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+                      From: <sip:alice@pbx>;tag=1\r\nTo: <sip:911@gw>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+                      Contact: <sip:alice@127.0.0.1:15090>\r\nContent-Length: 0\r\n\r\n";
+        let flow = Flow { transport: Transport::Tcp, listener: 0, remote: at(15090), connection: 1 };
+        worker.receive(flow, Message::scan(Bytes::from(invite)).expect("an INVITE"), &mut outside, now);
+        let invites = outside.sent.iter().filter(|(_, bytes)| bytes.starts_with(b"INVITE sip:911@"));
+        assert_eq!(invites.map(|(to, _)| *to).collect::<Vec<_>>(), [at(15071)]);
+        assert_eq!((outside.told, counters.dropped.load(Ordering::Relaxed)), (1, 0), "the transport has counted it");
+    }
 
     #[test]
     fn an_address_that_cannot_be_reached_fails_what_went_there_last_and_only_once() {

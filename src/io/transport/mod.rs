@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum Sent {
     /// It is on its way, or in a queue of the kernel's or ours.
     Yes,
-    /// Buffers are full: it is lost, and SIP retransmits.
+    /// Buffers are full: it is lost, and SIP retransmits. Datagrams only.
     Dropped,
-    /// Nobody is there: the far end's host said so.
+    /// Nobody is there: the far end's host said so, or it has not read its stream for long.
     Refused,
-    /// It cannot be sent from here: no route, too large, no such listener.
+    /// It cannot be sent from here: no route, too large, no such listener, too many connections.
     Impossible,
 }
 

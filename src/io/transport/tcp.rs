@@ -209,7 +209,8 @@ impl Streams {
         }
     }
 
-    /// Queues a message for the flow's connection, else for another one to its address, else for a new one.
+    /// Queues a message for the flow's connection, else for another one to its address, else for a new one. A connection
+    /// that takes no more is given up: nobody repeats what is lost on a stream, so that its far end counts as not there.
     pub fn send(&mut self, flow: Flow, bytes: Bytes) -> Sent {
         let by_remote = || self.by_remote.get(&flow.remote).copied();
         let own = self.connections.contains_key(&flow.connection).then_some(flow.connection);
@@ -224,9 +225,10 @@ impl Streams {
         }
         match connection.queue.try_send(letter) {
             Ok(()) => Sent::Yes,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.forget(id);
-                Sent::Dropped
+            Err(mpsc::error::TrySendError::Full((to, _))) => {
+                Counters::add(&self.counters.dropped);
+                self.give_up(id, to);
+                Sent::Refused
             }
             Err(mpsc::error::TrySendError::Closed(letter)) => {
                 self.forget(id);
@@ -270,7 +272,8 @@ impl Streams {
 
     fn open(&mut self, listener: u8, remote: SocketAddr, first: Vec<Letter>, second_try: bool) -> Sent {
         if self.connections.len() >= MOST {
-            return Sent::Dropped;
+            Counters::add(&self.counters.dropped);
+            return Sent::Impossible;
         }
         let (id, queue, kept) = self.enter(listener, remote, false, second_try);
         let Some(connection) = self.connections.get(&id) else { return Sent::Impossible };
@@ -278,7 +281,11 @@ impl Streams {
         let from = self.locals.get(&listener).copied().filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == remote.is_ipv4());
         let task = Task { flow: self.flow(id, listener, remote), kept, queue, to_loop: self.to_loop.clone() };
         tokio::spawn(task.connect(from));
-        if lost == 0 { Sent::Yes } else { Sent::Dropped }
+        if lost == 0 {
+            return Sent::Yes;
+        }
+        Counters::add(&self.counters.dropped);
+        Sent::Refused
     }
 
     fn enter(
@@ -328,6 +335,17 @@ impl Streams {
         let all = std::iter::once(connection.remote).chain(connection.carried);
         self.lost.extend(all.filter(|to| !anew.contains(to)));
         self.lost.pop_front().map_or(Happened::Closed, Happened::Unreachable)
+    }
+
+    /// Gives a connection up that does not read. Whoever else it carried messages for is told of by [`Streams::poll`].
+    fn give_up(&mut self, id: u32, but: SocketAddr) {
+        let Some(connection) = self.forget(id) else { return };
+        let all = std::iter::once(connection.remote).chain(connection.carried);
+        self.lost.extend(all.filter(|to| *to != but));
+        if !self.lost.is_empty() {
+            // Says nothing new; it wakes whoever polls.
+            let _ = self.to_loop.try_send(FromTask::Ended { id, made: false, unsent: Vec::new() });
+        }
     }
 
     fn forget(&mut self, id: u32) -> Option<Connection> {
