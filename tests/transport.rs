@@ -238,6 +238,33 @@ async fn a_stream_that_takes_no_more_counts_as_not_there_and_what_is_lost_is_cou
 }
 
 #[tokio::test]
+async fn a_connection_that_was_opened_to_a_neighbour_is_kept_alive_and_others_are_not() {
+    let far = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+    let at = far.local_addr().unwrap();
+    for (known, pings) in [(Known(vec![(at.ip(), 32)]), true), (Known::default(), false)] {
+        let (mut streams, ours) = streams(known);
+        streams.set_keep_alive(Duration::from_millis(100));
+        let mut came_in = TcpStream::connect(ours).await.unwrap();
+        came_in.write_all(b"OPTIONS sip:a SIP/2.0\r\nl: 0\r\n\r\n").await.unwrap();
+        message(&mut streams).await;
+        assert_eq!(streams.send(flow(Transport::Tcp, at), Bytes::from_static(b"first")), Sent::Yes);
+        let (mut opened, _) = timeout(SOON, far.accept()).await.expect("in time").unwrap();
+        let mut got = [0; 13];
+        match pings {
+            true => {
+                timeout(SOON, opened.read_exact(&mut got)).await.expect("in time").unwrap();
+                assert_eq!(&got, b"first\r\n\r\n\r\n\r\n");
+            }
+            false => {
+                timeout(SOON, opened.read_exact(&mut got[..5])).await.expect("in time").unwrap();
+                assert!(timeout(Duration::from_millis(400), opened.read(&mut got)).await.is_err(), "silence");
+            }
+        }
+        assert!(timeout(Duration::from_millis(200), came_in.read(&mut got)).await.is_err(), "who came keeps it alive");
+    }
+}
+
+#[tokio::test]
 async fn closing_writes_what_is_left() {
     let (mut streams, _) = streams(Known::default());
     let far = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();

@@ -3,7 +3,8 @@
 //! Each connection is a task of its own that cuts the stream into frames and writes what it is given. [`Streams`] knows
 //! them all; it lives in one thread, in whose runtime the tasks run, and is polled by that thread's loop. A connection is
 //! never the end of a call: what could not be written goes over a new one, and only if that fails too the far end
-//! counts as not there (RULES P8, P11).
+//! counts as not there (RULES P8, P11). Connections that we opened to neighbours are kept alive by us, the others by
+//! whoever opened them (RFC 5626); a neighbour need not answer a keep-alive, for few do.
 
 use super::{Counters, Known, Sent};
 use crate::sip::frame::{Frame, Framer, Limits, Lost};
@@ -39,8 +40,17 @@ const FIRST_FRAME: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(600);
 /// How long a connection whose framing is lost waits for its answer.
 const LAST_WORD: Duration = Duration::from_secs(32);
+/// How long a connection that we opened to a neighbour may be silent on our side before it gets a keep-alive (RFC 5626
+/// section 4.4.1; shorter than most firewalls and address translators forget), and the least part of it, in percent.
+const KEEP_ALIVE: Duration = Duration::from_secs(90);
+const KEEP_ALIVE_LEAST: u32 = 80;
+/// RFC 5626 section 3.5.1.
+const PING: &[u8] = b"\r\n\r\n";
 /// How long a far end may leave us no room to write.
 const STALL: Duration = Duration::from_secs(10);
+/// How long a far end may acknowledge nothing of what was written (TCP_USER_TIMEOUT, RFC 5482). Without it unacknowledged
+/// bytes put the kernel's own keep-alives off for a quarter of an hour.
+const UNHEARD: Duration = Duration::from_secs(30);
 /// How long a closing connection may take to write what is left.
 const FLUSH: Duration = Duration::from_millis(500);
 /// Messages that wait to be written to one connection; one that does not read is closed.
@@ -133,6 +143,7 @@ pub struct Streams {
     to_loop: mpsc::Sender<FromTask>,
     /// Addresses that could not be reached, yet to be told.
     lost: VecDeque<SocketAddr>,
+    keep_alive: Duration,
 }
 
 impl Streams {
@@ -156,7 +167,13 @@ impl Streams {
             from_tasks,
             to_loop,
             lost: VecDeque::new(),
+            keep_alive: KEEP_ALIVE,
         })
+    }
+
+    /// How long a connection that is opened to a neighbour from now on may be silent on our side; 90 s unless told.
+    pub fn set_keep_alive(&mut self, keep_alive: Duration) {
+        self.keep_alive = keep_alive;
     }
 
     /// Who is not a stranger, after a reload.
@@ -266,7 +283,8 @@ impl Streams {
         }
         tune(&stream);
         let (id, queue, kept) = self.enter(listener, remote, stranger, false);
-        let task = Task { flow: self.flow(id, listener, remote), kept, queue, to_loop: self.to_loop.clone() };
+        let flow = self.flow(id, listener, remote);
+        let task = Task { flow, kept, queue, to_loop: self.to_loop.clone(), keep_alive: None };
         tokio::spawn(task.run(stream));
     }
 
@@ -279,7 +297,9 @@ impl Streams {
         let Some(connection) = self.connections.get(&id) else { return Sent::Impossible };
         let lost = first.into_iter().filter(|b| connection.queue.try_send(b.clone()).is_err()).count();
         let from = self.locals.get(&listener).copied().filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == remote.is_ipv4());
-        let task = Task { flow: self.flow(id, listener, remote), kept, queue, to_loop: self.to_loop.clone() };
+        // Who is known only by a Contact closes what it does not need.
+        let keep_alive = self.known.contains(remote.ip()).then(|| part_of(self.keep_alive, id));
+        let task = Task { flow: self.flow(id, listener, remote), kept, queue, to_loop: self.to_loop.clone(), keep_alive };
         tokio::spawn(task.connect(from));
         if lost == 0 {
             return Sent::Yes;
@@ -372,6 +392,8 @@ struct Task {
     kept: Arc<AtomicBool>,
     queue: mpsc::Receiver<Letter>,
     to_loop: mpsc::Sender<FromTask>,
+    /// How long we may be silent before the far end gets a keep-alive. Whoever opened a connection keeps it alive.
+    keep_alive: Option<Duration>,
 }
 
 /// How a connection's conversation ended.
@@ -399,7 +421,7 @@ impl Task {
         let last_answer = AtomicBool::new(false);
         let end = {
             let mut reader = pin!(read_frames(read, self.flow, &self.kept, self.to_loop.clone(), pong));
-            let mut writer = pin!(write_queue(&mut write, &mut self.queue, pongs, &last_answer));
+            let mut writer = pin!(write_queue(&mut write, &mut self.queue, pongs, &last_answer, self.keep_alive));
             tokio::select! {
                 end = &mut writer => end,
                 framing_lost = &mut reader => if framing_lost {
@@ -434,14 +456,17 @@ async fn write_queue(
     queue: &mut mpsc::Receiver<Letter>,
     mut pongs: mpsc::Receiver<()>,
     last_answer: &AtomicBool,
+    keep_alive: Option<Duration>,
 ) -> End {
     loop {
+        let silence = tokio::time::sleep(keep_alive.unwrap_or_default());
         let (to, bytes) = tokio::select! {
             next = queue.recv() => match next {
                 Some((to, bytes)) => (Some(to), bytes),
                 None => return End::Written,
             },
             Some(()) = pongs.recv() => (None, Bytes::from_static(b"\r\n")),
+            () = silence, if keep_alive.is_some() => (None, Bytes::from_static(PING)),
         };
         let written = timeout(STALL, write.write_all(&bytes)).await;
         if !matches!(written, Ok(Ok(()))) {
@@ -505,6 +530,14 @@ async fn next_frame(read: &mut OwnedReadHalf, framer: &mut Framer, chunk: &mut [
     }
 }
 
+/// Between 80 and 100 percent of it (RFC 5626 section 4.4.1), so that connections which were opened together are not kept
+/// alive together.
+fn part_of(keep_alive: Duration, id: u32) -> Duration {
+    // Neighbouring ids lie far apart.
+    let spread = id.wrapping_mul(0x9e37_79b9) % (101 - KEEP_ALIVE_LEAST);
+    keep_alive * (KEEP_ALIVE_LEAST + spread) / 100
+}
+
 /// The head of a message whose end could not be found, as far as it is there.
 fn answerable(lost: Lost) -> Option<Bytes> {
     let (Lost::NoContentLength(head) | Lost::BadContentLength(head) | Lost::TooLarge(head)) = lost else { return None };
@@ -523,11 +556,13 @@ async fn connect(remote: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStre
     socket.connect(remote).await
 }
 
-/// No delay for small messages; a far end that has silently gone is found out after two minutes.
+/// No delay for small messages. A far end that has silently gone is found out after two minutes where nobody speaks, and
+/// [`UNHEARD`] after anything was written to it, a keep-alive included.
 fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20)).with_retries(3);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNHEARD));
 }
 
 #[cfg(test)]
@@ -541,6 +576,13 @@ mod tests {
         assert!(whole.is_some_and(|h| h.ends_with(b"\r\n\r\n")));
         assert!(answerable(Lost::NotSip).is_none());
         assert!(answerable(Lost::TooLarge(head(b"\r\n"))).is_none());
+    }
+
+    #[test]
+    fn keep_alives_come_after_80_to_100_percent_of_their_time_and_not_together() {
+        let parts: std::collections::BTreeSet<_> = (1..=50).map(|id| part_of(KEEP_ALIVE, id)).collect();
+        assert!(parts.iter().all(|p| (72..=90).contains(&p.as_secs())), "{parts:?}");
+        assert!(parts.len() > 10, "{parts:?}");
     }
 
     #[test]
