@@ -56,6 +56,32 @@ fn r8_baresip_registers_dials_911_and_is_rung_by_the_psap() {
 }
 
 #[test]
+fn c2_baresip_with_one_line_loses_its_ordinary_call_to_the_callback() {
+    require!("sipp" from "sip-tester", "baresip" from "baresip-core");
+    for transport in BOTH {
+        let world = world();
+        let mut phone = Baresip::register_with_lines(world.net.ip(31), ALICE, world.at(), transport, Answer::Auto, 1);
+        phone.until_said("200 OK", TEN);
+        let number = number_shown(&world, || {
+            phone.dial("911");
+            phone.until("CALL_ESTABLISHED", TEN);
+            phone.hang_up();
+        });
+        phone.until("CALL_CLOSED", SOON);
+        let other = Sipp::answers("uas_answer.xml", Transport::Udp, world.trunk_a()).start();
+        phone.dial("+12125550123");
+        phone.until("CALL_ESTABLISHED", TEN);
+        Sipp::calls("uac_call.xml", Transport::Udp, world.trunk_b(), world.at(), PSAP, &world.uri(&number))
+            .hold(Duration::from_millis(300))
+            .run();
+        phone.until("CALL_CLOSED", SOON);
+        let up = phone.until("CALL_ESTABLISHED", SOON);
+        assert!(up.contains(PSAP), "{up}");
+        assert!(other.finish().request("BYE").header("Reason").starts_with("preemption"));
+    }
+}
+
+#[test]
 fn r8_linphone_registers_dials_911_and_is_rung_by_the_psap() {
     require!("sipp" from "sip-tester", "linphonec" from "linphone-cli");
     for transport in BOTH {

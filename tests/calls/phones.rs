@@ -294,6 +294,39 @@ fn c1_all_registered_devices_ring_together_with_the_phone_behind_the_pbx_along_t
 }
 
 #[test]
+fn c2_a_registered_phone_that_is_busy_with_a_call_to_or_from_her_is_freed_and_rung_again() {
+    for to_her in [true, false] {
+        let mut w = world("");
+        let mut phone = Phone::new(PHONE);
+        let contact = phone.contact();
+        phone.register(&mut w, &contact);
+        let number = dial_911(&mut w, &mut phone);
+        let (asked, caller, callee) = if to_her {
+            w.receive(CARRIER, &invite(CARRIER, "+14155550000", "+14255559999", "o1"));
+            (w.expect(PHONE, "INVITE"), CARRIER, PHONE)
+        } else {
+            phone.dial(&mut w, "+14155551234", "");
+            (w.expect(CARRIER, "INVITE"), PHONE, CARRIER)
+        };
+        w.receive(callee, &response(&asked.msg, 200, "o1", &format!("sip:x@{callee}"), SDP));
+        let ok = w.expect(caller, "SIP/2.0 200");
+        let seq = if to_her { 1 } else { phone.seq };
+        w.receive(caller, &InDialog::of_response(&ok.msg).request("ACK", seq, caller, "", ""));
+        w.take();
+        w.receive(TRUNK_A, &invite(TRUNK_A, "psap7", &number, "cb1"));
+        let ring = w.expect(PHONE, "INVITE");
+        w.receive(PHONE, &response(&ring.msg, 486, "b", "", ""));
+        for side in [PHONE, CARRIER] {
+            assert!(get(&w.expect(side, "BYE").msg, Name::Reason).starts_with("preemption;cause=1"), "{to_her}");
+        }
+        w.wait(Duration::from_millis(300));
+        let again = w.expect(PHONE, "INVITE");
+        w.receive(PHONE, &response(&again.msg, 200, "b2", "sip:alice@192.168.1.7:5060", SDP));
+        w.expect(TRUNK_A, "SIP/2.0 200");
+    }
+}
+
+#[test]
 fn c4_a_device_that_registers_while_the_callback_waits_joins_the_ringing() {
     let mut w = world("");
     let mut phone = Phone::new(PHONE);

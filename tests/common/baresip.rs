@@ -32,23 +32,35 @@ impl Baresip {
     /// Starts a phone at `ip` that registers as `user` at `pbx`.
     pub fn start(ip: IpAddr, user: &str, pbx: SocketAddr, answer: Answer) -> Self {
         let pbx = pbx.ip();
-        Self::with_account(ip, user, &format!("<sip:{user}@{pbx}>;outbound=\"sip:{pbx}\";regint=30"), answer)
+        Self::with_account(ip, user, &format!("<sip:{user}@{pbx}>;outbound=\"sip:{pbx}\";regint=30"), answer, 4)
     }
 
     /// Starts a phone at `ip` that registers as `user` with a password, over this transport.
-    pub fn register(ip: IpAddr, (user, password): (&str, &str), at: SocketAddr, transport: Transport, answer: Answer) -> Self {
-        let uri = format!("sip:{at};transport={}", transport.name());
-        let account = format!("<sip:{user}@{at};transport={}>;outbound=\"{uri}\"", transport.name());
-        Self::with_account(ip, user, &format!("{account};auth_user={user};auth_pass={password};regint=60"), answer)
+    pub fn register(ip: IpAddr, user: (&str, &str), at: SocketAddr, transport: Transport, answer: Answer) -> Self {
+        Self::register_with_lines(ip, user, at, transport, answer, 4)
     }
 
-    fn with_account(ip: IpAddr, user: &str, account: &str, answer: Answer) -> Self {
+    /// The same with so many lines: to one call more it says that it is busy.
+    pub fn register_with_lines(
+        ip: IpAddr,
+        (user, password): (&str, &str),
+        at: SocketAddr,
+        transport: Transport,
+        answer: Answer,
+        lines: usize,
+    ) -> Self {
+        let uri = format!("sip:{at};transport={}", transport.name());
+        let account = format!("<sip:{user}@{at};transport={}>;outbound=\"{uri}\"", transport.name());
+        Self::with_account(ip, user, &format!("{account};auth_user={user};auth_pass={password};regint=60"), answer, lines)
+    }
+
+    fn with_account(ip: IpAddr, user: &str, account: &str, answer: Answer, lines: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let templates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/baresip");
         let answer = if answer == Answer::Auto { "auto" } else { "manual" };
         for name in ["config", "accounts"] {
             let text = std::fs::read_to_string(templates.join(name)).unwrap();
-            let text = text.replace("@ACCOUNT@", account).replace("@ANSWER@", answer);
+            let text = text.replace("@ACCOUNT@", account).replace("@ANSWER@", answer).replace("@CALLS@", &lines.to_string());
             let text = text.replace("@ADDRESS@", &ip.to_string()).replace("@MODULES@", &modules().display().to_string());
             std::fs::write(dir.path().join(name), text).unwrap();
         }
