@@ -34,6 +34,7 @@ fn notice(kind: Kind, contacts: &[&str]) -> Notice {
         agent_id: Private::new("alice".to_owned()),
         language: None,
         time: clock::now(),
+        about: clock::now(),
         callback_number: E164::parse(NUMBER).map(Private::new),
         location: Some(Private::new(PLACE.to_owned())),
         dialed: "911",

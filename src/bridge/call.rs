@@ -7,10 +7,11 @@ use super::compose::Dress;
 use super::ordinary::Hunt;
 use crate::emergency::facts::{BodyForm, CallId, LegId, Origin, Target, TrunkId};
 use crate::sip::{ClientKey, DialogKey, Flow, Message, ServerKey};
-use crate::words::E164;
+use crate::words::{Civic, E164, Private};
 use bytes::Bytes;
 use slotmap::{Key, KeyData, new_key_type};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 new_key_type! {
     /// Names a call of this shard.
@@ -134,6 +135,8 @@ pub(super) struct Placement {
     pub(super) target: Target,
     pub(super) shown: E164,
     pub(super) form: BodyForm,
+    /// To be added to the body.
+    pub(super) location: Option<Private<Arc<Civic>>>,
     pub(super) test: bool,
     /// Where the trunk sent it with a 3xx.
     pub(super) moved: Option<(Bytes, Flow)>,

@@ -5,6 +5,7 @@ use super::call::{CallKey, Fate, Kind, Leg, Owner, Placement, Progress, Side};
 use super::compose::{Dress, contact, user_of, without_tag};
 use super::extensions::{support_instead, support_of_a_callback};
 use super::links::CalledUris;
+use super::location::{self, Added};
 use super::own::Errand;
 use super::shard::{CANCELLED, Do, Shard};
 use crate::emergency::facts::{
@@ -12,7 +13,7 @@ use crate::emergency::facts::{
     Target,
 };
 use crate::sip::header::{NameAddr, values};
-use crate::sip::{ClientKey, Flow, Message, Name, Transport, sdp};
+use crate::sip::{ClientKey, DialogKey, Flow, Message, Name, Transport, sdp};
 use crate::words::uri::Uri;
 use crate::words::{E164, Time};
 use bytes::Bytes;
@@ -38,6 +39,7 @@ impl Shard {
         let Some(story) = &mut self.story else { return };
         let called = CalledUris::of(msg);
         let evidence = Evidence::of(msg);
+        let location = location::brought(msg);
         let invite = Invite {
             call: key.id(),
             origin,
@@ -46,6 +48,7 @@ impl Shard {
             marks: marks(msg),
             body: body_kind(msg),
             hops_used_up: msg.max_forwards() == Some(0),
+            location: location.as_deref(),
         };
         story.handle(Input::Invite(invite), now);
     }
@@ -71,9 +74,9 @@ impl Shard {
                 self.out.push_back(Do::Commit { call, lease });
             }
             CallEffect::Ordinary { call } => self.begin_ordinary(CallKey::of(call), now),
-            CallEffect::Place { call, leg, trunk, target, shown, body, test } => {
+            CallEffect::Place { call, leg, trunk, target, shown, body, location, test } => {
                 let shown = *shown.reveal();
-                let placement = Placement { trunk, target, shown, form: body, test, moved: None, min_se: None };
+                let placement = Placement { trunk, target, shown, form: body, location, test, moved: None, min_se: None };
                 self.place(CallKey::of(call), leg, placement, now);
             }
             CallEffect::Ring { call, leg, device, called } => self.ring(CallKey::of(call), leg, &device, *called.reveal(), now),
@@ -137,6 +140,15 @@ impl Shard {
             let interval: fn(Name) -> bool =
                 if placement.min_se.is_some() { |n| matches!(n, Name::SessionExpires | Name::MinSe) } else { |_| false };
             let bytes = match placement.form {
+                BodyForm::Whole if placement.location.is_some() => {
+                    let about_more = |n| is_about_the_body(n) || n == Name::GeolocationRouting || interval(n);
+                    Dress::Masked.copy_but(&mut w, &msg, about_more);
+                    let body = Dress::Masked.body(&msg);
+                    match self.added_location(&placement, far, now) {
+                        Some(added) => added.finish(w, &msg, &body),
+                        None => w.finish_body(&body),
+                    }
+                }
                 BodyForm::Whole => {
                     Dress::Masked.copy_but(&mut w, &msg, interval);
                     w.finish_body(&Dress::Masked.body(&msg))
@@ -144,9 +156,12 @@ impl Shard {
                 BodyForm::SdpAlone => {
                     let about_more = |n| is_about_the_body(n) || is_about_location(n) || interval(n);
                     Dress::Masked.copy_but(&mut w, &msg, about_more);
-                    w.header("Content-Type", b"application/sdp");
                     let content_type = msg.get(Name::ContentType).unwrap_or_default();
-                    w.finish_body(&sdp::anonymize(sdp::sdp_part(content_type, msg.body()).unwrap_or_default()))
+                    let sdp = sdp::sdp_part(content_type, msg.body()).unwrap_or_default();
+                    if !sdp.is_empty() {
+                        w.header("Content-Type", b"application/sdp");
+                    }
+                    w.finish_body(&sdp::anonymize(sdp))
                 }
             };
             self.endpoint.send(invite, bytes, now);
@@ -155,6 +170,18 @@ impl Shard {
         if let Some(call) = self.calls.get_mut(key) {
             call.invite = Some(msg);
         }
+    }
+
+    fn added_location<'a>(&'a self, placement: &'a Placement, far: DialogKey, now: Time) -> Option<Added<'a>> {
+        let times = &self.setup.site.callback;
+        Some(Added {
+            civic: placement.location.as_ref()?.reveal(),
+            shown: placement.shown,
+            domain: &self.setup.links.domain,
+            unique: self.endpoint.dialog(far).map_or(&b""[..], |d| &d.call_id),
+            wall: self.setup.booted + now.since(Time::ZERO),
+            retention: if placement.test { times.test_ttl } else { times.ttl },
+        })
     }
 
     /// A callback's leg to a device, an alternate or the desk (CONTRACT "The callback leg").

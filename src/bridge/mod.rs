@@ -17,6 +17,7 @@ mod emergency;
 mod extensions;
 mod lines;
 mod links;
+mod location;
 mod ordinary;
 mod own;
 mod registrar;

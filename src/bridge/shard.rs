@@ -24,6 +24,7 @@ use slotmap::{SecondaryMap, SlotMap};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a shard works from; a reload brings a new one.
 #[derive(Clone)]
@@ -46,6 +47,8 @@ pub struct Setup {
     pub lines: Arc<Lines>,
     /// Where presence is told by SIP PUBLISH.
     pub presence: Option<Publisher>,
+    /// What the wall clock said when boot time was zero; for what others read only.
+    pub booted: Duration,
 }
 
 /// What a shard wants done.

@@ -11,9 +11,10 @@ use crate::emergency::site::{
     Agent, CallbackTimes, EmergencyTarget, IdentityFrom, NumberRange, Path, Peer, PlacingTimes, Profile, Shelf, Site, Trunk,
     VoiceRoute,
 };
+use crate::io::clock;
 use crate::io::transport::Known;
 use crate::sip::{Flow, Local, Locals, Transport};
-use crate::words::{E164, Private, Uri};
+use crate::words::{Civic, Country, E164, Private, Time, Uri};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -115,6 +116,7 @@ pub fn assemble(
         shards,
         access: Arc::new(Access::new(&config.auth.realm, passwords)),
         presence,
+        booted: clock::wall_at(Time::ZERO),
     };
     Ok(Assembled { setup, known, sources })
 }
@@ -330,6 +332,7 @@ fn trunk(t: &config::Trunk) -> Trunk {
             config::EmergencyTarget::Number => EmergencyTarget::Number,
             config::EmergencyTarget::Urn => EmergencyTarget::Urn,
         },
+        adds_location: t.adds_location,
         gone: false,
     }
 }
@@ -363,6 +366,8 @@ fn agent(a: &config::Agent, config: &Config) -> Agent {
         config::Language::Spanish => "es",
         config::Language::French => "fr",
     };
+    let peer = a.peer.and_then(|p| config.peers.get(p));
+    let country = a.country.or_else(|| peer?.country).unwrap_or(config.node.country);
     let site = a.site.clone().or_else(|| config.peers.get(a.peer?)?.site.clone());
     Agent {
         id: a.id.clone(),
@@ -377,6 +382,22 @@ fn agent(a: &config::Agent, config: &Config) -> Agent {
         language: Some(language.to_owned()),
         caller_id: a.outbound_profile.and_then(|p| config.outbound_profiles.get(p)?.caller_id).map(Private::new),
         contacts: recipients([&a.contacts, &config.notify.site_contacts]),
+        location: a.location.as_ref().map(|l| Private::new(Arc::new(civic(l.reveal(), country)))),
+    }
+}
+
+/// Her place; its country is hers where it names none.
+fn civic(l: &config::Location, country: Country) -> Civic {
+    Civic {
+        house: l.house.clone(),
+        street: l.street.clone(),
+        city: l.city.clone(),
+        state: l.state.clone(),
+        zip: l.zip.clone(),
+        country: l.country.clone().or_else(|| Some(country.to_string())),
+        building: l.building.clone(),
+        floor: l.floor.clone(),
+        room: l.room.clone(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! that has ended is settled (lease, presence, notice) is the [`gateway`](super::gateway)'s business.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::facts::{Because, Body, BodyForm, CallEffect, CallId, DeviceId, LegEvent, LegId, Party, Side, TrunkId};
@@ -19,7 +20,7 @@ use super::presence::EndedBy;
 use super::privacy::Outcome;
 use super::site::{Profile, Site};
 use crate::pool::Pool;
-use crate::words::{E164, Private, Time};
+use crate::words::{Civic, E164, Private, Time};
 
 /// A slow store holds a call no longer than this (RULES L1).
 pub const COMMIT_WAIT: Duration = Duration::from_millis(50);
@@ -93,6 +94,10 @@ pub struct Facts {
     pub body: Body,
     /// The number shown last.
     pub shown: Option<E164>,
+    /// The location that the call brought, in words.
+    pub brought: Option<Private<String>>,
+    /// The location that went out last, in words.
+    pub location: Option<Private<String>>,
     /// Whatever waits until the INVITE has left; `None` once it has.
     then: Option<Vec<Side>>,
 }
@@ -100,14 +105,22 @@ pub struct Facts {
 impl Facts {
     /// A call that is not placed yet.
     pub fn new(call: CallId, about: About, dialed: Dialed, record: RecordId, body: Body) -> Self {
-        Self { call, about, dialed, record, body, shown: None, then: Some(Vec::with_capacity(3)) }
+        Self { call, about, dialed, record, body, shown: None, brought: None, location: None, then: Some(Vec::with_capacity(3)) }
     }
 
     /// Says something beside the call, but not before its INVITE has left.
     pub fn then(&mut self, side: Side, out: &mut Outputs) {
         match &mut self.then {
             Some(waiting) => waiting.push(side),
-            None => out.side(side),
+            None => out.side(self.located(side)),
+        }
+    }
+
+    /// A notice says which location was sent, which is known once the INVITE has left.
+    fn located(&self, side: Side) -> Side {
+        match side {
+            Side::Notice(notice) => Side::Notice(notice.with_location(self.location.as_ref())),
+            side => side,
         }
     }
 
@@ -118,7 +131,7 @@ impl Facts {
     }
 
     fn placed(&mut self, out: &mut Outputs) {
-        self.then.take().into_iter().flatten().for_each(|side| out.side(side));
+        self.then.take().into_iter().flatten().for_each(|side| out.side(self.located(side)));
     }
 }
 
@@ -319,7 +332,7 @@ impl Placing {
         let trunk = self.tries[leg.of].attempt.trunk;
         world.out.log("trunk refused the emergency call", self.facts.call, Some(trunk));
         if let Some(status) = status {
-            if matches!(status, 400 | 413 | 415 | 488 | 513) && self.may_send_less(leg.of) {
+            if matches!(status, 400 | 413 | 415 | 488 | 513) && self.may_send_less(leg.of, world.site) {
                 return self.send_less(leg.of, world);
             }
             if !moves_on(world.site.profile, status) {
@@ -329,8 +342,17 @@ impl Placing {
         self.advance(world)
     }
 
-    fn may_send_less(&self, of: usize) -> bool {
-        self.facts.body == Body::Multipart && self.tries[of].body == BodyForm::Whole
+    fn may_send_less(&self, of: usize, site: &Site) -> bool {
+        let is_more = self.facts.body == Body::Multipart || self.added_location(of, site).is_some();
+        is_more && self.tries[of].body == BodyForm::Whole
+    }
+
+    /// The agent's own location, where the trunk is to be told one, the call brings none and the body may have parts.
+    fn added_location(&self, of: usize, site: &Site) -> Option<Private<Arc<Civic>>> {
+        let asked = &self.tries[of];
+        let adds = self.facts.brought.is_none() && asked.body == BodyForm::Whole;
+        let trunk = site.trunk(asked.attempt.trunk).filter(|t| adds && t.adds_location);
+        trunk.and_then(|_| self.facts.about.caller.agent()?.location.clone())
     }
 
     /// The same trunk and number once more, with the SDP alone. The number's record has had its time already.
@@ -434,6 +456,12 @@ impl Placing {
         self.next_leg = self.next_leg.wrapping_add(1);
         self.legs.push(Leg { id, of, started: world.now, heard: Heard::Nothing });
         self.facts.shown = Some(shown);
+        let location = self.added_location(of, world.site);
+        self.facts.location = match (&location, body) {
+            (Some(civic), _) => Some(Private::new(civic.reveal().to_string())),
+            (None, BodyForm::Whole) => self.facts.brought.clone(),
+            (None, BodyForm::SdpAlone) => None,
+        };
         world.out.call(CallEffect::Place {
             call: self.facts.call,
             leg: id,
@@ -441,6 +469,7 @@ impl Placing {
             target: target(world.site, &self.facts.dialed, attempt),
             shown: Private::new(shown),
             body,
+            location,
             test: self.facts.about.test,
         });
         self.facts.placed(world.out);

@@ -4,7 +4,9 @@
 //! is missing: no input says that a mail, a presence server or a store failed, so none of them can reach a
 //! call.
 
-use crate::words::{Country, E164, Private, Row, Time};
+use std::sync::Arc;
+
+use crate::words::{Civic, Country, E164, Private, Row, Time};
 
 /// A peer's place in [`Site::peers`](super::site::Site).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +107,8 @@ pub struct Invite<'a> {
     pub body: Body,
     /// Max-Forwards is 0 (RULES P12).
     pub hops_used_up: bool,
+    /// The location that it brings, in words for people (RFC 6442); none: it brings none.
+    pub location: Option<&'a str>,
 }
 
 /// What happened on an outgoing leg.
@@ -275,6 +279,8 @@ pub enum CallEffect {
         shown: Private<E164>,
         /// What of the body goes along.
         body: BodyForm,
+        /// The agent's location, to be added: the call brings none.
+        location: Option<Private<Arc<Civic>>>,
         /// A test, which must never ask for real help (RULES R5).
         test: bool,
     },

@@ -180,7 +180,8 @@ impl Gateway {
         self.leases.note(record, dialed.canonical, decision.path.word());
         // Place the call: the trunk's callback number is leased, its record made durable, the INVITE sent.
         let about = about(&caller, &dialed, &decision, now);
-        let facts = Facts::new(invite.call, about, dialed, record, invite.body);
+        let mut facts = Facts::new(invite.call, about, dialed, record, invite.body);
+        facts.brought = invite.location.map(|l| Private::new(l.to_owned()));
         let mut call = EmergencyCall::begin(facts, &decision.attempts, &mut self.world(now));
         // Then, and only then: presence and panel, the contacts, the log. Until the INVITE has left, the call keeps these.
         self.then_presence(&mut call);
@@ -207,7 +208,7 @@ impl Gateway {
         let holders: Vec<&Caller> = records.iter().map(|r| &r.caller).collect();
         let plan = callback::plan(&self.site, &self.devices, &holders, &situation);
         let notices: Vec<_> =
-            records.iter().map(|r| Notice::called_back(&self.site, &r.about(), number, Outcome::CalledBack)).collect();
+            records.iter().map(|r| Notice::called_back(&self.site, &r.about(), number, Outcome::CalledBack, now)).collect();
         let called = ringing::Called { call: invite.call, number, records: found.records.clone(), tier };
         let call = CallbackCall::begin(called, plan, &mut self.out, now);
         for id in found.records {
@@ -343,7 +344,8 @@ impl Gateway {
             self.end_presence(facts.about.caller.agent().map(|a| a.id.clone()), ended.by, now);
             self.out.side(Side::Counted { path: facts.about.path, trunk: ended.trunk, outcome: word });
         }
-        self.out.side(Side::Notice(Notice::over(&self.site, &facts.about, facts.shown, ended.outcome, now)));
+        let notice = Notice::over(&self.site, &facts.about, facts.shown, ended.outcome, now);
+        self.out.side(Side::Notice(notice.with_location(facts.location.as_ref())));
         self.out.log(word, facts.call, ended.trunk);
     }
 
@@ -365,7 +367,7 @@ impl Gateway {
             if ended.outcome == Outcome::NotConnected
                 && let Some(record) = self.leases.get(id)
             {
-                let notice = Notice::called_back(&self.site, &record.about(), called.number, Outcome::NotConnected);
+                let notice = Notice::called_back(&self.site, &record.about(), called.number, Outcome::NotConnected, now);
                 self.out.side(Side::Notice(notice));
             }
             self.leases.leg_down(&self.site, id, now);

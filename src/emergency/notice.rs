@@ -11,6 +11,9 @@ use super::privacy::Outcome;
 use super::site::{Contacts, Site};
 use crate::words::{E164, Private, Time};
 
+/// Stands for a location that the call brought and that is not one of words: a reference, or broken XML.
+pub const BROUGHT: &str = "as the caller's telephone system sent it";
+
 /// One message to every contact. Its `Debug` shows nothing that belongs to a person.
 #[derive(Clone, Debug)]
 pub struct Notice {
@@ -24,9 +27,12 @@ pub struct Notice {
     pub language: Option<String>,
     /// When the call came in.
     pub time: Time,
+    /// When the call or callback came in that this notice is about. With agent, kind and outcome it tells one notice from
+    /// every other, and a notice that is told again from none.
+    pub about: Time,
     /// The number that the PSAP saw, if the call got as far as having one.
     pub callback_number: Option<Private<E164>>,
-    /// The location that was sent. None: "no location was sent" (47 CFR 9.16).
+    /// The location that was sent, in words; [`BROUGHT`] where it cannot be read. None: "no location was sent" (47 CFR 9.16).
     pub location: Option<Private<String>>,
     /// The emergency number as recognised: `911`.
     pub dialed: &'static str,
@@ -86,8 +92,13 @@ impl Notice {
     }
 
     /// "The PSAP called back."
-    pub fn called_back(site: &Site, about: &About, number: E164, outcome: Outcome) -> Self {
-        Self::of(site, about, Kind::Callback, Some(number), Some(outcome), None)
+    pub fn called_back(site: &Site, about: &About, number: E164, outcome: Outcome, now: Time) -> Self {
+        Self { about: now, ..Self::of(site, about, Kind::Callback, Some(number), Some(outcome), None) }
+    }
+
+    /// The same with the location that was sent.
+    pub fn with_location(self, location: Option<&Private<String>>) -> Self {
+        Self { location: location.cloned(), ..self }
     }
 
     fn of(
@@ -113,6 +124,7 @@ impl Notice {
             agent_id,
             language,
             time: about.time,
+            about: about.time,
             callback_number: shown.map(Private::new),
             location: None,
             dialed: about.dialed,

@@ -10,7 +10,7 @@ use regex::Regex;
 
 use super::facts::{PeerId, TrunkId};
 use super::number::Numbers;
-use crate::words::{Country, E164, Private};
+use crate::words::{Civic, Country, E164, Private};
 
 /// Everything that policy may ask about the configuration.
 #[derive(Debug)]
@@ -93,6 +93,8 @@ pub struct Trunk {
     pub numbers: Vec<NumberRange>,
     /// What stands in the Request-URI of an emergency leg.
     pub emergency_target: EmergencyTarget,
+    /// Whether the agent's location is added to an emergency leg where the call brings none (`trunk.location = "pidf"`).
+    pub adds_location: bool,
     /// No longer configured: its calls and leases run to their end, nothing new goes there. False in a new [`Site`].
     pub gone: bool,
 }
@@ -270,6 +272,8 @@ pub struct Agent {
     pub caller_id: Option<Private<E164>>,
     /// Whoever is told of her emergency calls, the site's contacts among them: see [`super::notice::recipients`].
     pub contacts: Contacts,
+    /// Where she is, for trunks that are told.
+    pub location: Option<Private<Arc<Civic>>>,
 }
 
 impl Site {

@@ -29,6 +29,14 @@ pub fn sdp_part<'a>(content_type: &[u8], body: &'a [u8]) -> Option<&'a [u8]> {
     sdp_ranges(content_type, body).into_iter().find_map(|r| body.get(r))
 }
 
+/// The location document in a body: the body itself, or the first `application/pidf+xml` part of a multipart, at any depth
+/// (RFC 4119, RFC 6442).
+pub fn pidf_part<'a>(content_type: &[u8], body: &'a [u8]) -> Option<&'a [u8]> {
+    let mut found = Ranges::new();
+    find(content_type, body, 0..body.len(), DEEPEST, b"pidf+xml", &mut found);
+    found.into_iter().find_map(|r| body.get(r))
+}
+
 /// Whether the body brings an offer or answer: SDP that is more than blank.
 pub fn has_offer(content_type: &[u8], body: &[u8]) -> bool {
     sdp_part(content_type, body).is_some_and(|sdp| !sdp.trim_ascii().is_empty())
@@ -81,19 +89,20 @@ type Ranges = SmallVec<[Range<usize>; 2]>;
 fn sdp_ranges(content_type: &[u8], body: &[u8]) -> Ranges {
     let mut found = Ranges::new();
     let content_type = if content_type.is_empty() && body.starts_with(b"v=") { b"application/sdp" } else { content_type };
-    find_sdp(content_type, body, 0..body.len(), DEEPEST, &mut found);
+    find(content_type, body, 0..body.len(), DEEPEST, b"sdp", &mut found);
     found
 }
 
-fn find_sdp(content_type: &[u8], body: &[u8], range: Range<usize>, depth: usize, found: &mut Ranges) {
+/// Where the parts of type `application/<sub>` stand.
+fn find(content_type: &[u8], body: &[u8], range: Range<usize>, depth: usize, sub: &[u8], found: &mut Ranges) {
     let media_type = content_type.split(|&c| c == b';').next().unwrap_or_default().trim_ascii();
-    if is_media_type(media_type, b"application", Some(b"sdp")) {
+    if is_media_type(media_type, b"application", Some(sub)) {
         found.push(range);
     } else if depth > 0 && is_media_type(media_type, b"multipart", None) {
         let Some(boundary) = boundary(content_type) else { return };
         for part in parts(body, range, &boundary) {
             let (content_type, inside) = open_part(body, part);
-            find_sdp(content_type, body, inside, depth - 1, found);
+            find(content_type, body, inside, depth - 1, sub, found);
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! No policy, no sockets, no clock. Read [`E164`], [`Time`] and [`Private`] first.
 
+mod civic;
 mod country;
 pub mod dial_string;
 mod phone;
@@ -11,7 +12,9 @@ mod row;
 pub mod service;
 mod time;
 pub mod uri;
+pub mod wall;
 
+pub use civic::Civic;
 pub use country::Country;
 pub use phone::E164;
 pub use private::Private;

@@ -7,6 +7,7 @@ mod corners;
 mod dialogs;
 mod emergencies;
 mod hostile;
+mod location;
 mod ordinary;
 mod phones;
 mod presence;

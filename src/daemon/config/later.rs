@@ -22,7 +22,6 @@ const LATER: &[Later] = &[
     later("http.public_url", "panel and API"),
     Later { key: "http.origins", harmless: &["[]"], what: "panel and API" },
     Later { key: "http.open_on_loopback", harmless: &["false"], what: "the API" },
-    Later { key: "trunk[].location", harmless: &["none"], what: "adding the agent's location" },
     Later { key: "trunk[].esinet", harmless: &["false"], what: "ESInet trunks" },
     Later { key: "trunk[].register", harmless: &["false"], what: "registration at a trunk" },
     Later { key: "trunk[].media", harmless: &["pass"], what: "anchored media" },

@@ -246,6 +246,8 @@ pub struct Trunk {
     pub numbers: Vec<NumberRange>,
     /// Number or URN. Default `number`.
     pub emergency_target: EmergencyTarget,
+    /// `location = "pidf"`: the agent's location is added where a call brings none. Default `none`.
+    pub adds_location: bool,
     /// Default `e164`.
     pub number_format: NumberFormat,
     /// What answers its challenges (401, 407): `username` and `password`. Default: none.
@@ -541,7 +543,7 @@ pub struct Agent {
     pub password: Option<Private<String>>,
     /// Told of this agent's emergency calls besides the site's contacts.
     pub contacts: Contacts,
-    /// Civic address, for the notice. Default: none.
+    /// Civic address, for trunks with `location = "pidf"`. Default: none.
     pub location: Option<Private<Location>>,
 }
 

@@ -201,6 +201,7 @@ fn trunk(mut s: Section<'_>) -> Trunk {
         routes_to_us: s.list("routes_to_us", value::brought).unwrap_or_default(),
         numbers: s.list("numbers", value::range).unwrap_or_default(),
         emergency_target: s.choice("emergency_target", &targets).unwrap_or_default(),
+        adds_location: s.choice("location", &[("none", false), ("pidf", true)]).unwrap_or_default(),
         number_format: s.choice("number_format", &formats).unwrap_or_default(),
         credentials: credentials(&mut s),
         options: duration(&mut s, "options", Duration::from_secs(30), Duration::ZERO, HOUR),

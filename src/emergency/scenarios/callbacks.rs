@@ -241,7 +241,7 @@ fn l10_the_number_is_found_in_every_form_and_behind_the_request_uri() {
     let others: [&[u8]; 2] = [b"sip:gw", to.as_bytes()];
     let called = Called { request_uri: b"sip:line7@gw", others: &others, country: None };
     let (marks, body) = (Marks::default(), Body::Sdp);
-    let invite = Invite { call: CallId(99), origin: TRUNK_A, called, caller, marks, body, hops_used_up: false };
+    let invite = Invite { call: CallId(99), origin: TRUNK_A, called, caller, marks, body, hops_used_up: false, location: None };
     w.input(Input::Invite(invite));
     assert_eq!(w.wire()[0].get(..4), Some("ring"));
 }

@@ -32,6 +32,7 @@ pub(in super::super) fn trunk(name: &str, path: Path) -> Trunk {
         routes_to_us: Vec::new(),
         numbers: Vec::new(),
         emergency_target: EmergencyTarget::Number,
+        adds_location: false,
         gone: false,
     }
 }
@@ -50,6 +51,7 @@ pub(in super::super) fn agent(id: &str) -> Agent {
         language: None,
         caller_id: None,
         contacts: recipients(&["lead@example.com"]),
+        location: None,
     }
 }
 
@@ -149,7 +151,7 @@ impl World {
         let call = CallId(self.calls);
         let called = Called { request_uri: uri.as_bytes(), others: &[], country: None };
         let hops_used_up = self.hops_used_up;
-        self.input(Input::Invite(Invite { call, origin, called, caller, marks, body, hops_used_up }));
+        self.input(Input::Invite(Invite { call, origin, called, caller, marks, body, hops_used_up, location: None }));
         call
     }
 

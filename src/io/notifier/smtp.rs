@@ -246,6 +246,7 @@ mod tests {
             agent_id: Private::default(),
             language: None,
             time: Time::ZERO,
+            about: Time::ZERO,
             callback_number: None,
             location: None,
             dialed: "911",

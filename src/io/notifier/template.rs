@@ -20,6 +20,7 @@
 
 use crate::emergency::notice::{Kind, Notice};
 use crate::emergency::privacy::Outcome;
+use crate::words::wall::utc;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
@@ -271,26 +272,6 @@ fn length(duration: Duration) -> String {
     if seconds < 120 { format!("{seconds} s") } else { format!("{} min {:02} s", seconds / 60, seconds % 60) }
 }
 
-/// `2025-11-22 19:41:31 UTC`.
-fn utc(wall: Duration) -> String {
-    let seconds = wall.as_secs();
-    let (year, month, day) = date(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
-/// The Gregorian date of a day since 1970-01-01. Counts from a first of March, so that the leap day is a year's last.
-fn date(day: u64) -> (u64, u64, u64) {
-    let day = day + 719_468; // since 0000-03-01
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153; // 0 is March
-    let day = day - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year;
-    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,6 +296,7 @@ mod tests {
             agent_id: Private::new("alice".to_owned()),
             language: None,
             time: Time::ZERO,
+            about: Time::ZERO,
             callback_number: E164::parse("+14255550100").map(Private::new),
             location: None,
             dialed: "911",
@@ -466,21 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn days_since_the_epoch_become_dates() {
-        for (day, want) in [
-            (0, (1970, 1, 1)),
-            (58, (1970, 2, 28)),
-            (59, (1970, 3, 1)),
-            (11_016, (2000, 2, 29)),
-            (11_017, (2000, 3, 1)),
-            (19_782, (2024, 2, 29)),
-            (20_088, (2024, 12, 31)),
-            (20_089, (2025, 1, 1)),
-            (47_540, (2100, 2, 28)),
-            (47_541, (2100, 3, 1)),
-        ] {
-            assert_eq!(date(day), want, "{day}");
-        }
+    fn a_length_is_in_seconds_up_to_two_minutes() {
         assert_eq!(length(Duration::from_secs(119)), "119 s");
         assert_eq!(length(Duration::from_secs(125)), "2 min 05 s");
     }
