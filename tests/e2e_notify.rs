@@ -12,7 +12,8 @@ use e911d::io::notifier::outbox::Pace;
 use e911d::io::notifier::smtp::{Patience, Smtp};
 use e911d::io::notifier::template::Language;
 use e911d::io::notifier::{Notifier, Settings};
-use e911d::words::{E164, Private};
+use e911d::io::store::Keeper;
+use e911d::words::{E164, Private, Saved, Table};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -54,7 +55,7 @@ fn patient(url: &str, limit: Duration) -> Settings {
     let patience = Patience { greeting: limit, commands: limit, message: limit };
     let smtp = Smtp::new(url, "E911 <e911@example.com>", "gw1.example.com").expect("settings").with_patience(patience);
     let pace = Pace { first: Duration::from_millis(100), longest: Duration::from_millis(400), last: Duration::from_secs(60) };
-    Settings { smtp: Some(Arc::new(smtp)), language: Language::English, pace }
+    Settings { smtp: Some(Arc::new(smtp)), language: Language::English, pace, ..Settings::default() }
 }
 
 /// A notifier on a thread of its own, with everything that it logs at any level.
@@ -68,6 +69,12 @@ struct Running {
 
 impl Running {
     fn start(settings: Settings) -> Self {
+        Self::start_after(settings, &Saved::default())
+    }
+
+    /// After a process that left this behind.
+    fn start_after(settings: Settings, saved: &Saved) -> Self {
+        let saved = saved.clone();
         let (notices, queue) = mpsc::unbounded_channel();
         let (settings, seen) = watch::channel(settings);
         let (alarms, log) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
@@ -79,6 +86,7 @@ impl Running {
             let _log = tracing::subscriber::set_default(log);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let notifier = Notifier::new(seen, move |raised| rung.lock().unwrap().push(raised));
+            let notifier = notifier.with_store(Keeper::default(), &saved);
             runtime.block_on(async { tokio::spawn(notifier.run(queue)).await }).expect("it ends by itself");
         });
         Self { notices: Some(notices), settings, alarms, log, thread: Some(thread) }
@@ -369,6 +377,36 @@ fn a_mail_goes_over_starttls_and_only_to_a_server_with_a_trusted_name() {
     right.stop();
 }
 
+/// aiosmtpd that asks for a login.
+const WITH_LOGIN: &str = "import sys, time\n\
+from aiosmtpd.controller import Controller\n\
+from aiosmtpd.handlers import Mailbox\n\
+from aiosmtpd.smtp import AuthResult\n\
+def check(server, session, envelope, mechanism, data):\n\
+    \x20return AuthResult(success=data.login == b'gw@x' and data.password == b'p:s/1 %', handled=False)\n\
+options = dict(authenticator=check, auth_required=True, auth_require_tls=False)\n\
+Controller(Mailbox(sys.argv[3]), hostname=sys.argv[1], port=int(sys.argv[2]), **options).start()\n\
+time.sleep(600)\n";
+
+#[test]
+fn a_mail_server_that_asks_for_a_login_is_shown_it() {
+    require!("aiosmtpd" from "python3-aiosmtpd", "python3" from "python3");
+    let (net, dir) = (Net::take(), tempfile::tempdir().unwrap());
+    let at = SocketAddr::new(net.ip(1), 2525);
+    // The package is for Debian's own Python.
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", WITH_LOGIN, &at.ip().to_string(), &at.port().to_string()]).arg(dir.path().join("mail"));
+    let child = Child::start("aiosmtpd", command);
+    net::wait_until_bound(Transport::Tcp, at);
+    let server = Aiosmtpd { dir, at, _net: net, _child: child };
+    let running = Running::start(patient(&format!("smtp://gw%40x:wrong@{at}"), SOON));
+    running.tell(notice(Kind::Emergency, &["a@x.example"]));
+    running.until_alarm(true);
+    assert!(running.log().contains("refused with 535"), "{}", running.log());
+    running.settings.send(patient(&format!("smtp://gw%40x:p%3As%2F1%20%25@{at}"), SOON)).expect("it runs");
+    assert_eq!(server.until_mails(1)[0][0], "a@x.example");
+}
+
 /// Passes what comes to 127.0.0.1 on to the server, a few times.
 fn relay(to: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind(loopback()).unwrap();
@@ -458,6 +496,27 @@ fn a4_while_nobody_listens_the_alarm_stands_and_the_mail_waits() {
 }
 
 #[test]
+fn a4_what_was_not_delivered_before_a_restart_is_delivered_after_it_byte_for_byte() {
+    let sink = Sink::start(loopback(), |_, _| Reply::Take);
+    let mut saved = Saved::default();
+    for (name, age) in [("ab.0", 5000), ("ab.1", 2 * 24 * 3_600_000u64)] {
+        let text = format!("To: x\r\nMessage-ID: <{name}@example.com>\r\n\r\nhello\r\n");
+        let row = serde_json::json!({"way": "smtp", "to": format!("{name}@x.example"), "text": text, "age": age, "failures": 3,
+                                     "boot": 0, "wall": u64::MAX});
+        saved.add(Table::Letter, name, row.to_string().into_bytes());
+    }
+    saved.add(Table::Letter, "broken", b"{".to_vec());
+    let running = Running::start_after(settings(&sink.url()), &saved);
+    for name in ["ab.0", "ab.1"] {
+        let seen = sink.until_taken(&format!("{name}@x.example"));
+        assert_eq!(seen.data, format!("To: x\nMessage-ID: <{name}@example.com>\n\nhello\n"));
+    }
+    let log = running.stop();
+    assert!(log.contains("rows=1") && !log.contains("x.example"), "{log}");
+    assert_eq!(sink.seen().len(), 2, "each once");
+}
+
+#[test]
 fn new_settings_count_from_the_next_try() {
     let net = Net::take();
     let running = Running::start(settings(&format!("smtp://{}", SocketAddr::new(net.ip(1), 2525))));
@@ -483,7 +542,7 @@ fn no_mail_goes_unencrypted_where_tls_is_required() {
 fn a_notice_that_can_reach_nobody_is_reported() {
     let running = Running::start(Settings::default());
     running.tell(notice(Kind::Emergency, &["a@x.example"]));
-    assert!(running.stop().contains("no mail server is configured"));
+    assert!(running.stop().contains("no mail server and no webhook is configured"));
     let sink = Sink::start(loopback(), |_, _| Reply::Take);
     let running = Running::start(settings(&sink.url()));
     running.tell(notice(Kind::Emergency, &[]));

@@ -6,6 +6,7 @@
 use super::config::{self, Config, SipTarget};
 use crate::bridge::{Access, Agents, Credentials, Link, Links, Publisher, Setup, Source, Sources};
 use crate::emergency::facts::{AgentId, PeerId, TrunkId};
+use crate::emergency::notice::is_same_address;
 use crate::emergency::number::Numbers;
 use crate::emergency::site::{
     Agent, CallbackTimes, EmergencyTarget, IdentityFrom, NumberRange, Path, Peer, PlacingTimes, Profile, Shelf, Site, Trunk,
@@ -98,7 +99,7 @@ pub fn assemble(
     let hosts = targets.map(|t| (t.address.ip(), 128));
     let known = Known(hosts.chain(sources.values().flatten().map(|s| network(*s))).collect());
     let presence = match &config.presence.kind {
-        config::PresenceKind::None => None,
+        config::PresenceKind::None | config::PresenceKind::Webhook(_) => None,
         config::PresenceKind::SipPublish(server) => {
             let flow = flow(&locals, server, "presence.server")?;
             Some(Publisher { flow, host: host(server), time_scale: config.time_scale })
@@ -405,7 +406,7 @@ fn civic(l: &config::Location, country: Country) -> Civic {
 fn recipients<'a>(lists: impl IntoIterator<Item = &'a config::Contacts>) -> Private<Arc<[String]>> {
     let mut all: Vec<String> = Vec::new();
     for address in lists.into_iter().flat_map(|l| &l.valid) {
-        if !all.contains(address.reveal()) {
+        if !all.iter().any(|known| is_same_address(known, address.reveal())) {
             all.push(address.reveal().clone());
         }
     }

@@ -12,14 +12,16 @@ use super::side::{SideSender, SideThread, Status, ToSide};
 use super::worker::Worker;
 use super::{http, log, systemd};
 use crate::io::clock;
+use crate::io::notifier::post::Hook;
 use crate::io::notifier::smtp::Smtp;
-use crate::io::notifier::template::Language;
+use crate::io::notifier::states::{Listeners, Teller};
+use crate::io::notifier::template::{Language, Templates};
 use crate::io::notifier::{self, Notifier};
 use crate::io::store::{self, Opened};
 use crate::io::transport::Counters;
 use crate::io::transport::tcp::{Listener, Streams};
 use crate::io::transport::udp::{Port, Ports};
-use crate::words::Time;
+use crate::words::{Private, Time};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write, stderr};
 use std::net::{SocketAddr, TcpListener};
@@ -129,7 +131,15 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let (notify, notify_settings) = watch::channel(notifier_settings(&config)?);
     let (to_notifier, notices) = unbounded_channel();
     let alarms = Arc::clone(&status);
-    let notifier = Notifier::new(notify_settings, move |failing| alarms.set_alarm("mail_failing", failing));
+    let Opened { store, keeper, saved } = open_store();
+    let templates = Arc::new(Templates::new(keeper.clone(), &saved));
+    let notifier = Notifier::new(notify_settings, move |failing| alarms.set_alarm("mail_failing", failing))
+        .with_store(keeper.clone(), &saved)
+        .with_templates(templates);
+    let (listeners, told) = watch::channel(listeners_of(&config)?);
+    let (to_teller, states) = unbounded_channel();
+    let teller = Teller::new(told, keeper.clone(), &saved);
+    status.tell(to_teller);
     let side_thread = SideThread {
         queue: from_all,
         status: Arc::clone(&status),
@@ -137,9 +147,8 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         state_dir: config.node.state_dir.clone(),
         site: Arc::clone(&assembled.setup.site),
     };
-    let side_handle = start_side(side_thread, web, async move { notifier.run(notices).await })?;
+    let side_handle = start_side(side_thread, web, async move { notifier.run(notices).await }, teller.run(states))?;
 
-    let Opened { store, keeper, saved } = open_store();
     let (to_front, from_shards) = unbounded_channel();
     let common = Common {
         setup: assembled.setup.clone(),
@@ -180,6 +189,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         warn!(event = "a neighbour has no socket of its own", reason = %e.kind());
     }
     report_start(&loaded.rejected, &side);
+    report_contacts(&config);
     let control = Control {
         file: file.to_owned(),
         running: Running {
@@ -196,6 +206,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         side,
         side_handle,
         notify,
+        listeners,
         status,
         beat,
         front,
@@ -253,6 +264,8 @@ enum Failure {
     Unusable(#[from] super::assemble::Unusable),
     #[error("notify.smtp: {0}")]
     Mail(#[from] notifier::server::BadServer),
+    #[error("a webhook: {0}")]
+    Hook(#[from] notifier::post::BadUrl),
     #[error(transparent)]
     Numbers(#[from] crate::pool::PoolError),
     #[error(transparent)]
@@ -286,7 +299,32 @@ fn notifier_settings(config: &Config) -> Result<notifier::Settings, Failure> {
         config::Language::Spanish => Language::Spanish,
         config::Language::French => Language::French,
     };
-    Ok(notifier::Settings { smtp, language, pace: notifier::Pace::default().faster(config.time_scale) })
+    let webhook = hook(config.notify.webhook.as_ref())?;
+    Ok(notifier::Settings { smtp, webhook, language, pace: notifier::Pace::default().faster(config.time_scale) })
+}
+
+/// Who is told of alarms and presence.
+fn listeners_of(config: &Config) -> Result<Listeners, Failure> {
+    let presence = match &config.presence.kind {
+        config::PresenceKind::Webhook(url) => hook(Some(url))?,
+        config::PresenceKind::None | config::PresenceKind::SipPublish(_) => None,
+    };
+    Ok(Listeners { alarms: hook(config.notify.alarm_url.as_ref())?, presence, times: config.time_scale })
+}
+
+fn hook(url: Option<&Private<String>>) -> Result<Option<Arc<Hook>>, Failure> {
+    Ok(url.map(|url| Hook::new(url.reveal())).transpose()?.map(Arc::new))
+}
+
+/// Contacts that are no addresses, by their place alone (RULES A4); `check` shows what stands there.
+fn report_contacts(config: &Config) {
+    let site = [("notify.site_contacts".to_owned(), &config.notify.site_contacts)];
+    let test = [("notify.test_contacts".to_owned(), &config.notify.test_contacts)];
+    let agents = config.agents.iter().enumerate().map(|(i, a)| (format!("agent[{i}].contacts"), &a.contacts));
+    for (key, contacts) in site.into_iter().chain(test).chain(agents).filter(|(_, c)| !c.rejected.is_empty()) {
+        let entries: Vec<_> = contacts.rejected.iter().map(|(place, _)| *place).collect();
+        warn!(event = "contacts that are no addresses are left out", key, count = entries.len(), ?entries);
+    }
 }
 
 /// Threads for ordinary calls: the front has a core of its own where there are two.
@@ -299,6 +337,7 @@ fn start_side(
     side: SideThread,
     web: TcpListener,
     notifier: impl Future<Output = ()> + Send + 'static,
+    teller: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<thread::JoinHandle<()>> {
     let runtime = current_thread_runtime()?;
     thread::Builder::new().name("side".to_owned()).spawn(move || {
@@ -307,6 +346,7 @@ fn start_side(
             if let Ok(web) = tokio::net::TcpListener::from_std(web) {
                 tokio::spawn(async { axum::serve(web, router).await });
             }
+            tokio::spawn(teller);
             let mails = tokio::spawn(notifier);
             side.run().await;
             // What is on its way gets its chance; nothing else waits for it.
@@ -378,6 +418,7 @@ struct Control {
     side: SideSender,
     side_handle: thread::JoinHandle<()>,
     notify: watch::Sender<notifier::Settings>,
+    listeners: watch::Sender<Listeners>,
     status: Arc<Status>,
     beat: Arc<AtomicU64>,
     front: oneshot::Receiver<()>,
@@ -479,6 +520,7 @@ impl Control {
         }
         let ports = Arc::new(ports);
         let notify = notifier_settings(&config).map_err(|e| vec![e.to_string()])?;
+        let listeners = listeners_of(&config).map_err(|e| vec![e.to_string()])?;
         let (answer, answered) = oneshot::channel();
         let reload = Reload { setup: assembled.setup.clone(), ports: Arc::clone(&ports), known: assembled.known.clone() };
         let _ = self.commands.send(Command::Reload(Box::new(reload), answer));
@@ -488,6 +530,8 @@ impl Control {
             Err(_) => return Err(vec!["the front is gone".to_owned()]),
         }
         self.notify.send_replace(notify);
+        self.listeners.send_replace(listeners);
+        report_contacts(&config);
         self.side.send(ToSide::Site(Arc::clone(&assembled.setup.site)));
         (self.assembled, self.ports) = (assembled, ports);
         self.accept(&config, &text);

@@ -9,13 +9,14 @@ use crate::emergency::gateway::Shelved;
 use crate::emergency::notice::Notice;
 use crate::emergency::site::Site;
 use crate::io::clock;
+use crate::io::notifier::states::State;
 use crate::io::transport::Counters;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tracing::{info, warn};
@@ -73,6 +74,9 @@ pub struct Status {
     alarms: Mutex<BTreeMap<&'static str, Duration>>,
     stopping: AtomicBool,
     counters: Arc<Counters>,
+    node: String,
+    /// Who tells others of alarms and presence.
+    teller: OnceLock<UnboundedSender<State>>,
 }
 
 impl Status {
@@ -87,7 +91,14 @@ impl Status {
         for name in ALARMS {
             gauge!("e911d_alarm", "name" => name).set(0.0);
         }
-        Self { metrics: handle, alarms: Mutex::default(), stopping: AtomicBool::new(false), counters }
+        Self {
+            metrics: handle,
+            alarms: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            counters,
+            node: node.to_owned(),
+            teller: OnceLock::new(),
+        }
     }
 
     /// Prometheus' text format.
@@ -121,6 +132,11 @@ impl Status {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// From now on alarms are told here as well.
+    pub(super) fn tell(&self, teller: UnboundedSender<State>) {
+        let _ = self.teller.set(teller);
+    }
+
     /// Raises or clears an alarm; says so if that is news.
     pub(super) fn set_alarm(&self, name: &'static str, raised: bool) {
         let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,6 +150,9 @@ impl Status {
         } else {
             alarms.remove(name);
             info!(alarm = name, state = "cleared");
+        }
+        if let Some(teller) = self.teller.get() {
+            let _ = teller.send(State::alarm(name, raised, clock::wall(), &self.node));
         }
         gauge!("e911d_alarm", "name" => name).set(if raised { 1.0 } else { 0.0 });
     }
@@ -210,8 +229,14 @@ impl SideThread {
 
     fn effect(&self, side: Side) {
         match side {
-            // The bridge tells presence, the worker the store.
-            Side::Presence { .. } | Side::Keep(_) => {}
+            // The bridge tells presence by SIP, the teller to a URL; the worker tells the store.
+            Side::Presence { agent, dnd, .. } => {
+                if let Some(teller) = self.status.teller.get() {
+                    let state = if dnd { "dnd" } else { "available" };
+                    let _ = teller.send(State::presence(agent.reveal(), state, dnd, clock::wall()));
+                }
+            }
+            Side::Keep(_) => {}
             Side::Notice(notice) => {
                 counter!("e911d_notices_total").increment(1);
                 let _ = self.notices.send(notice);

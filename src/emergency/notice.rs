@@ -137,11 +137,17 @@ impl Notice {
     }
 }
 
-/// The valid addresses of several `;` lists, each address once and in order; what is not an address is left out
+/// Whether two addresses are one recipient. Domains have no case (RFC 5321 section 2.4), and a host that tells `a` from `A` is
+/// not heard of any more.
+pub fn is_same_address(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
+}
+
+/// The valid addresses of several `;` lists, each address once and in order, whatever its case; what is not an address is left out
 /// (RULES A4) and found by [`rejected`].
 pub fn recipients(lists: &[&str]) -> Contacts {
     let mut seen = BTreeSet::new();
-    let valid = lists.iter().flat_map(|l| entries(l)).filter(|e| is_address(e) && seen.insert(*e));
+    let valid = lists.iter().flat_map(|l| entries(l)).filter(|e| is_address(e) && seen.insert(e.to_lowercase()));
     Private::new(valid.map(str::to_owned).collect())
 }
 
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn a4_the_valid_ones_of_a_list_are_served_and_the_rest_is_reported() {
-        let list = "a@x;;bad ;b@y; a@x;two words@x;c@;@d;e@-f;g@h..i;j@k\r\nBcc: l@m;<n@o>;ü@p.example";
+        let list = "a@x; ;bad ;b@y; a@X;two words@x;c@;@d;e@-f;g@h..i;j@k\r\nBcc: l@m;<n@o>;ü@p.example";
         assert_eq!(recipients(&[list, "b@y; q@r"]).reveal()[..], ["a@x", "b@y", "ü@p.example", "q@r"]);
         let rest: Vec<_> = rejected(list).collect();
         assert_eq!(rest, ["bad", "two words@x", "c@", "@d", "e@-f", "g@h..i", "j@k\r\nBcc: l@m", "<n@o>"]);

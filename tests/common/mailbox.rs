@@ -29,7 +29,12 @@ impl Mail {
 impl Mailbox {
     /// Listens at a free port of this address.
     pub fn start(ip: IpAddr) -> Self {
-        let listener = TcpListener::bind((ip, 0)).unwrap();
+        Self::start_at(SocketAddr::new(ip, 0))
+    }
+
+    /// Listens there.
+    pub fn start_at(at: SocketAddr) -> Self {
+        let listener = TcpListener::bind(at).unwrap();
         let (at, mails) = (listener.local_addr().unwrap(), Arc::default());
         let all = Arc::clone(&mails);
         std::thread::spawn(move || {

@@ -26,9 +26,6 @@ const LATER: &[Later] = &[
     Later { key: "trunk[].register", harmless: &["false"], what: "registration at a trunk" },
     Later { key: "trunk[].media", harmless: &["pass"], what: "anchored media" },
     Later { key: "trunk[].srtp", harmless: &["off"], what: "SRTP" },
-    later("notify.webhook", "webhooks"),
-    later("notify.alarm_url", "webhooks"),
-    later("presence.url", "webhooks"),
     later("media", "anchored media"),
     Later { key: "dns.servers", harmless: &["[]"], what: "looking up names" },
     Later { key: "cluster.endpoints", harmless: &["[]"], what: "the cluster" },
@@ -37,8 +34,6 @@ const LATER: &[Later] = &[
 
 /// Words of a key that is there already, that belong to a later version.
 pub(super) const LATER_TRANSPORTS: &[&str] = &["tls", "ws", "wss"];
-/// Kinds of `[presence]` that belong to a later version.
-pub(super) const LATER_PRESENCE: &[&str] = &["webhook"];
 
 const fn later(key: &'static str, what: &'static str) -> Later {
     Later { key, harmless: &[], what }

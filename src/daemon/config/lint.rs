@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use super::model::{Config, Contacts, PresenceKind, Profile, Source, Trunk, TrunkPath};
 use super::relations::known_sites;
 use super::value::masked;
-use crate::words::E164;
+use crate::io::notifier::post::Hook;
 use crate::words::plan::plan;
+use crate::words::{E164, Private};
 
 /// One thing to know about a configuration that starts. Names neighbours and routes, no person, number or address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,14 +285,24 @@ fn notices(config: &Config, found: &mut Findings) {
         found.warn("notify.smtp", "sends its password unencrypted; write smtps://…, or add ?tls=required for STARTTLS");
     }
     let mut rejected = |key: String, contacts: &Contacts| {
-        if contacts.rejected > 0 {
-            found.warn(key, format!("{} of the recipients are no mailboxes and are left out", contacts.rejected));
+        for (place, entry) in &contacts.rejected {
+            found.warn(key.clone(), format!("entry {place}, \"{}\", is no mailbox and is left out", entry.reveal()));
         }
     };
     rejected("notify.site_contacts".to_owned(), &config.notify.site_contacts);
     rejected("notify.test_contacts".to_owned(), &config.notify.test_contacts);
     for (i, agent) in config.agents.iter().enumerate() {
         rejected(format!("agent[{i}].contacts"), &agent.contacts);
+    }
+    let mut readable = |key: &str, url: Option<&Private<String>>| {
+        if url.and_then(|url| Hook::new(url.reveal()).ok()).is_some_and(|hook| hook.is_in_the_clear()) {
+            found.warn(key.to_owned(), "sends what it tells unencrypted to another machine; write https://…");
+        }
+    };
+    readable("notify.webhook", config.notify.webhook.as_ref());
+    readable("notify.alarm_url", config.notify.alarm_url.as_ref());
+    if let PresenceKind::Webhook(url) = &config.presence.kind {
+        readable("presence.url", Some(url));
     }
     if matches!(config.presence.kind, PresenceKind::None) {
         found.note("presence.kind", "is none: no presence system is told of an agent's DND");

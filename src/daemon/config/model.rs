@@ -411,15 +411,19 @@ pub struct Notify {
     pub site_contacts: Contacts,
     /// Told of test calls, and of nothing else.
     pub test_contacts: Contacts,
+    /// Where every notice is posted as JSON besides; a URL that may hold a secret. Default: nowhere.
+    pub webhook: Option<Private<String>>,
+    /// Where alarms are posted as JSON. Default: nowhere.
+    pub alarm_url: Option<Private<String>>,
 }
 
 /// Recipients as `a@x; b@y`. Valid ones are served, the rest is reported (RULES A4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contacts {
-    /// Those that look like mailboxes, in order, each once.
+    /// The addresses of those that look like mailboxes, in order, each once whatever its case.
     pub valid: Vec<Private<String>>,
-    /// How many did not.
-    pub rejected: usize,
+    /// Those that do not: their place in the list, from 1, and what stands there.
+    pub rejected: Vec<(usize, Private<String>)>,
 }
 
 /// `[presence]`
@@ -439,6 +443,8 @@ pub enum PresenceKind {
     None,
     /// `sip-publish` (RFC 3903), to this server.
     SipPublish(SipTarget),
+    /// `webhook`: JSON is posted to this URL, which may hold a secret.
+    Webhook(Private<String>),
 }
 
 /// `[auth]`

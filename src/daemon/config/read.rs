@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use config::Value;
 
-use super::later::{LATER_PRESENCE, LATER_TRANSPORTS, refusal};
+use super::later::{LATER_TRANSPORTS, refusal};
 use super::mistake::{Notebook, suggestion};
 use super::model::*;
 use super::section::{Section, choose};
 use super::value;
 use crate::emergency::number::Numbers;
+use crate::io::notifier::post::Hook;
 use crate::words::{Country, Private};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -320,6 +321,8 @@ fn notify(mut s: Section<'_>) -> Notify {
         from: s.read("from", value::mailbox),
         site_contacts: s.read("site_contacts", value::contacts).unwrap_or_default(),
         test_contacts: s.read("test_contacts", value::contacts).unwrap_or_default(),
+        webhook: hook(&mut s, "webhook"),
+        alarm_url: hook(&mut s, "alarm_url"),
         smtp,
     };
     if notify.smtp.is_some() && !s.has("from") {
@@ -329,23 +332,38 @@ fn notify(mut s: Section<'_>) -> Notify {
     notify
 }
 
+/// A URL that JSON is posted to; as it may hold a secret, also from a file.
+fn hook(s: &mut Section<'_>, key: &str) -> Option<Private<String>> {
+    let url = s.secret(key)?;
+    if let Err(e) = Hook::new(url.reveal()) {
+        s.note(key, e.to_string());
+    }
+    Some(url)
+}
+
+/// Kinds of `[presence]`.
+#[derive(Clone, Copy, PartialEq)]
+enum Told {
+    Nobody,
+    BySip,
+    ByWebhook,
+}
+
 fn presence(mut s: Section<'_>) -> Presence {
-    let publishes = s.read("kind", |text| {
-        if LATER_PRESENCE.contains(&text) {
-            return Err(refusal(text));
-        }
-        choose(text, &[("none", false), ("sip-publish", true)])
-    });
+    let kinds = [("none", Told::Nobody), ("sip-publish", Told::BySip), ("webhook", Told::ByWebhook)];
+    let told = s.choice("kind", &kinds).unwrap_or(Told::Nobody);
     let server = s.read("server", value::target);
-    let kind = match (publishes, server) {
-        (Some(true), Some(server)) => PresenceKind::SipPublish(server),
-        (Some(true), None) => {
-            if !s.has("server") {
-                s.note("server", "is missing and required for sip-publish");
-            }
-            PresenceKind::None
-        }
-        _ => PresenceKind::None,
+    let url = hook(&mut s, "url");
+    if told == Told::BySip && !s.has("server") {
+        s.note("server", "is missing and required for sip-publish");
+    }
+    if told == Told::ByWebhook && url.is_none() && !s.has("url_file") {
+        s.note("url", "is missing and required for webhook");
+    }
+    let kind = match told {
+        Told::Nobody => PresenceKind::None,
+        Told::BySip => server.map_or(PresenceKind::None, PresenceKind::SipPublish),
+        Told::ByWebhook => url.map_or(PresenceKind::None, PresenceKind::Webhook),
     };
     let presence = Presence { kind, hold: duration(&mut s, "hold", Duration::from_secs(120), Duration::ZERO, DAY) };
     s.finish();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::model::{Brought, Contacts, HostPort, NumberRange, SipTarget, Source, Transport};
+use crate::emergency::notice::is_same_address;
 use crate::words::{Country, E164, Private};
 
 /// More numbers in one range are a slip of the pen: the North American plan gives out blocks of 10,000.
@@ -189,22 +190,27 @@ pub(super) fn neighbour(text: &str) -> Result<SipTarget, String> {
 /// `a@x; b@y`: never wrong as a whole.
 pub(super) fn contacts(text: &str) -> Result<Contacts, String> {
     let mut found = Contacts::default();
-    for part in text.split([';', ',']).map(str::trim).filter(|p| !p.is_empty()) {
-        match mailbox(part) {
-            Ok(valid) if found.valid.contains(&valid) => {}
-            Ok(valid) => found.valid.push(valid),
-            Err(_) => found.rejected += 1,
+    for (place, part) in (1..).zip(text.split([';', ',']).map(str::trim)).filter(|(_, p)| !p.is_empty()) {
+        match mailbox(part).map(|_| address_of(part)) {
+            Ok(address) if found.valid.iter().any(|known| is_same_address(known.reveal(), address)) => {}
+            Ok(address) => found.valid.push(Private::new(address.to_owned())),
+            Err(_) => found.rejected.push((place, Private::new(part.to_owned()))),
         }
     }
     Ok(found)
 }
 
+/// What of a mailbox is its address.
+fn address_of(mailbox: &str) -> &str {
+    match mailbox.strip_suffix('>') {
+        Some(inner) => inner.rsplit_once('<').map_or("", |(_, address)| address),
+        None => mailbox,
+    }
+}
+
 /// `a@example.com` or `Name <a@example.com>`
 pub(super) fn mailbox(text: &str) -> Result<Private<String>, String> {
-    let address = match text.strip_suffix('>') {
-        Some(inner) => inner.rsplit_once('<').map_or("", |(_, a)| a),
-        None => text,
-    };
+    let address = address_of(text);
     let fits = |c: char| !c.is_whitespace() && !c.is_control() && !"<>,;:\"()[]\\@".contains(c);
     let is_valid = address.rsplit_once('@').is_some_and(|(local, host)| {
         !local.is_empty()
@@ -400,10 +406,12 @@ mod tests {
     }
 
     #[test]
-    fn a4_valid_contacts_are_kept_and_the_rest_is_counted() {
-        let c = contacts("a@x;;bad ;b@y; a@x;Front Desk <c@z.example>").expect("contacts");
+    fn a4_valid_contacts_are_kept_once_and_the_rest_is_named_with_its_place() {
+        let c = contacts("a@x; ;bad ;B@y; a@X;Front Desk <c@z.example>;<c@Z.example>").expect("contacts");
         let valid: Vec<_> = c.valid.iter().map(|v| v.reveal().as_str()).collect();
-        assert_eq!((valid, c.rejected), (vec!["a@x", "b@y", "Front Desk <c@z.example>"], 1));
+        assert_eq!(valid, ["a@x", "B@y", "c@z.example"]);
+        let rejected: Vec<_> = c.rejected.iter().map(|(place, entry)| (*place, entry.reveal().as_str())).collect();
+        assert_eq!(rejected, [(3, "bad")]);
     }
 
     #[test]

@@ -3,26 +3,38 @@
 //! Plain data comes in, [`Notice`] by [`Notice`], and nothing goes back to a call: the queue is unbounded, nobody waits
 //! for it, and what fails here is an alarm, `mail_failing`. Read [`Notifier::run`] first.
 //!
-//! [`template`] writes the texts, [`smtp`] sends a letter to one recipient, [`outbox`] says which letter is to be tried when.
-//! A further way to tell people (a webhook) is a file beside `smtp.rs`, a line in [`Way`] and the arms of `Channel` here.
+//! [`template`] writes the texts, [`smtp`] sends a letter to one recipient and [`post`] posts one to a URL, [`outbox`] says which
+//! letter is to be tried when, and [`spool`] keeps it over a restart. [`states`] tells what is worth telling only while it is new.
 //!
 //! Logs know letters by a number of ours: no name, number, address or server's reply is ever in a line.
 
+mod channel;
+pub mod failure;
 pub mod outbox;
+pub mod post;
 pub mod server;
 pub mod smtp;
+pub mod spool;
+pub mod states;
 pub mod template;
+mod webhook;
 
 use crate::emergency::notice::Notice;
 use crate::io::clock;
+use crate::io::store::Keeper;
+use crate::words::Saved;
+use channel::Channel;
+use failure::Failure;
 pub use outbox::Pace;
-use outbox::{Letter, LetterId, Memory, Outbox, Settled, Way};
-use smtp::{Failure, Smtp};
+use outbox::{LetterId, Memory, Outbox, Settled};
+use post::Hook;
+use sha2::{Digest, Sha256};
+use smtp::Smtp;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
-use template::Language;
+use template::{Language, Templates};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
@@ -33,6 +45,8 @@ use tracing::{debug, error, info, warn};
 pub struct Settings {
     /// The mail server; none: no mail.
     pub smtp: Option<Arc<Smtp>>,
+    /// Where notices are posted; none: nowhere.
+    pub webhook: Option<Arc<Hook>>,
     /// Of mails to agents without a language of their own.
     pub language: Language,
     /// When a letter is tried again.
@@ -50,8 +64,9 @@ pub struct Notifier {
     /// Which letter a task tries; it stands here, so that a task that breaks loses no letter.
     trying: HashMap<task::Id, LetterId>,
     mail_failing: MailFailing,
-    /// This process's part of every Message-ID.
-    process: u64,
+    templates: Arc<Templates>,
+    /// Which boot of the machine this is: a time alone says nothing after the next one.
+    boot: String,
     notices: u64,
 }
 
@@ -64,9 +79,29 @@ impl Notifier {
             tries: JoinSet::new(),
             trying: HashMap::new(),
             mail_failing: Box::new(mail_failing),
-            process: RandomState::new().build_hasher().finish(),
+            templates: Arc::default(),
+            boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default(),
             notices: 0,
         }
+    }
+
+    /// Keeps letters in this store from now on, and begins with those that were not delivered before.
+    pub fn with_store(mut self, keeper: Keeper, saved: &Saved) -> Self {
+        self.outbox = Outbox::new(Box::new(spool::Rows::new(keeper)));
+        let now = clock::now();
+        for (letter, standing) in spool::restored(saved) {
+            self.outbox.take_up(letter, standing, now);
+        }
+        if !self.outbox.is_empty() {
+            info!(mails = self.outbox.len(), "mails of before the restart are taken up");
+        }
+        self
+    }
+
+    /// Writes by these templates.
+    pub fn with_templates(mut self, templates: Arc<Templates>) -> Self {
+        self.templates = templates;
+        self
     }
 
     /// Takes notices and delivers them until the other end of the queue is gone; then what is new has its first try,
@@ -99,15 +134,16 @@ impl Notifier {
     fn take_in(&mut self, notice: &Notice) {
         self.notices += 1;
         let settings = self.settings.borrow().clone();
-        let channels = channels(&settings);
+        let channels = Channel::all(&settings);
         if channels.is_empty() {
-            warn!(notice = self.notices, "nobody is told of a call: no mail server is configured");
+            warn!(notice = self.notices, "nobody is told of a call: no mail server and no webhook is configured");
             return;
         }
         let now = clock::now();
-        let series = format!("{:016x}.{}", self.process, self.notices);
+        let series = series(&self.boot, notice);
+        let written = self.templates.write(notice, settings.language, clock::wall_at(notice.time));
         for channel in channels {
-            let (letters, rejected) = channel.letters(notice, settings.language, &series);
+            let (letters, rejected) = channel.letters(notice, &written, &series);
             if rejected > 0 {
                 warn!(notice = self.notices, rejected, "contacts that are no addresses are left out");
             }
@@ -116,7 +152,9 @@ impl Notifier {
             }
             debug!(notice = self.notices, mails = letters.len(), "a notice");
             for letter in letters {
-                self.outbox.put(letter, now);
+                if self.outbox.put(letter, now).is_none() {
+                    debug!(notice = self.notices, "a notice that is told again");
+                }
             }
         }
     }
@@ -124,7 +162,7 @@ impl Notifier {
     fn start_tries(&mut self) {
         while let Some((id, letter)) = self.outbox.next(clock::now()) {
             let settings = self.settings.borrow().clone();
-            let task = self.tries.spawn(async move { deliver(&settings, &letter).await });
+            let task = self.tries.spawn(async move { channel::deliver(&settings, &letter).await });
             self.trying.insert(task.id(), id);
         }
     }
@@ -154,42 +192,48 @@ impl Notifier {
     }
 }
 
-/// A way to tell people.
-enum Channel {
-    Smtp(Arc<Smtp>),
+/// A name for a notice that is the same whenever it is told: the letters of one that is told again after a kill have the
+/// Message-IDs of before (RULES A4).
+fn series(boot: &str, notice: &Notice) -> String {
+    let mut hash = Sha256::new();
+    let number = notice.callback_number.as_ref().map_or(0, |n| n.reveal().digits());
+    let outcome = notice.outcome.map_or("", crate::emergency::privacy::Outcome::word);
+    for part in [boot, notice.agent_id.reveal(), &format!("{:?}", notice.kind), outcome, notice.dialed] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hash.update(notice.time.as_micros().to_be_bytes());
+    hash.update(notice.about.as_micros().to_be_bytes());
+    hash.update(number.to_be_bytes());
+    hash.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
-impl Channel {
-    const fn way(&self) -> Way {
-        match self {
-            Self::Smtp(_) => Way::Smtp,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emergency::notice::Kind;
+    use crate::emergency::privacy::Outcome;
+    use crate::words::{Private, Time};
+
+    #[test]
+    fn a4_a_notice_has_one_name_however_often_it_is_told_and_no_two_share_one() {
+        let told = || template::tests::notice(Kind::Outcome, Some(Outcome::Ended));
+        let name = series("boot", &told());
+        assert_eq!((name.len(), series("boot", &told())), (32, name.clone()));
+        let later = Time::from_micros(1);
+        for other in [
+            Notice { kind: Kind::Callback, ..told() },
+            Notice { outcome: Some(Outcome::Dropped), ..told() },
+            Notice { agent_id: Private::new("bob".to_owned()), ..told() },
+            Notice { time: later, ..told() },
+            Notice { about: later, ..told() },
+            Notice { callback_number: None, ..told() },
+        ] {
+            assert_ne!(series("boot", &other), name);
         }
-    }
-
-    /// One letter per recipient, and how many recipients cannot have one.
-    fn letters(&self, notice: &Notice, language: Language, series: &str) -> (Vec<Letter>, usize) {
-        match self {
-            Self::Smtp(smtp) => {
-                let written = template::write(notice, language, clock::wall_at(notice.time));
-                smtp.letters(notice, &written, clock::wall(), series)
-            }
-        }
-    }
-
-    async fn deliver(&self, letter: &Letter) -> Result<(), Failure> {
-        match self {
-            Self::Smtp(smtp) => smtp.deliver(letter).await,
-        }
-    }
-}
-
-fn channels(settings: &Settings) -> Vec<Channel> {
-    settings.smtp.iter().map(Arc::clone).map(Channel::Smtp).collect()
-}
-
-async fn deliver(settings: &Settings, letter: &Letter) -> Result<(), Failure> {
-    match channels(settings).into_iter().find(|channel| channel.way() == letter.way) {
-        Some(channel) => channel.deliver(letter).await,
-        None => Err(Failure::NoServer),
+        assert_ne!(series("another boot", &told()), name);
     }
 }

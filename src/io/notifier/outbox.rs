@@ -13,16 +13,36 @@ const FIRST_AT_ONCE: usize = 64;
 /// Later tries that run at once; few, so that what fails does not crowd a server that is coming back.
 const AGAIN_AT_ONCE: usize = 8;
 
-/// By which way a letter goes. A new one is a line here, a file beside `smtp.rs` and an arm in `mod.rs`.
+/// By which way a letter goes. A new one is a line here, a file beside `smtp.rs` and `webhook.rs`, and an arm in `channel.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
     /// Mail.
     Smtp,
+    /// A POST to `notify.webhook`.
+    Webhook,
+}
+
+impl Way {
+    /// As rows have it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    /// The way of a row.
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        [Self::Smtp, Self::Webhook].into_iter().find(|way| way.word() == word)
+    }
 }
 
 /// One message to one recipient, ready to go: every try sends the same bytes, its Message-ID among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
+    /// What tells it from every other letter, in this process and all before it; stands in its Message-ID. The same notice
+    /// to the same recipient has the same name.
+    pub name: String,
     /// By which way.
     pub way: Way,
     /// Whom.
@@ -59,18 +79,27 @@ impl Pace {
         Self { first: self.first / times, longest: self.longest / times, last: self.last / times }
     }
 
-    fn pause(self, failures: u32) -> Duration {
+    pub(super) fn pause(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.first.saturating_mul(1 << doublings).min(self.longest)
     }
 }
 
+/// How far a letter has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How long ago it was written.
+    pub age: Duration,
+    /// How often it was tried in vain.
+    pub failures: u32,
+}
+
 /// Keeps letters over a restart.
 pub trait Spool: Send {
-    /// This letter shall survive.
-    fn keep(&mut self, id: LetterId, letter: &Letter);
-    /// This one is settled.
-    fn forget(&mut self, id: LetterId);
+    /// This letter shall survive, as it stands now; said again after each failure.
+    fn keep(&mut self, letter: &Letter, standing: Standing);
+    /// This one is settled: nothing of it shall remain.
+    fn forget(&mut self, letter: &Letter);
 }
 
 /// Keeps nothing: letters live as long as the process does.
@@ -78,8 +107,8 @@ pub trait Spool: Send {
 pub struct Memory;
 
 impl Spool for Memory {
-    fn keep(&mut self, _: LetterId, _: &Letter) {}
-    fn forget(&mut self, _: LetterId) {}
+    fn keep(&mut self, _: &Letter, _: Standing) {}
+    fn forget(&mut self, _: &Letter) {}
 }
 
 /// What became of a letter after a try.
@@ -97,6 +126,8 @@ pub enum Settled {
 pub struct Outbox {
     spool: Box<dyn Spool>,
     letters: BTreeMap<LetterId, Entry>,
+    /// By name: a notice that is told again becomes no second letter.
+    names: BTreeSet<String>,
     /// Never tried.
     fresh: BTreeSet<LetterId>,
     /// Tried, by the time of the next try.
@@ -108,8 +139,17 @@ pub struct Outbox {
 
 struct Entry {
     letter: Arc<Letter>,
-    written: Time,
+    /// When it came in here, and how it stood then.
+    since: Time,
+    then: Duration,
     failures: u32,
+}
+
+impl Entry {
+    /// How long ago it was written, also where that was before the machine was booted.
+    fn age(&self, now: Time) -> Duration {
+        self.then + now.since(self.since)
+    }
 }
 
 impl Outbox {
@@ -118,6 +158,7 @@ impl Outbox {
         Self {
             spool,
             letters: BTreeMap::new(),
+            names: BTreeSet::new(),
             fresh: BTreeSet::new(),
             again: BTreeSet::new(),
             first_running: 0,
@@ -126,14 +167,28 @@ impl Outbox {
         }
     }
 
-    /// Takes a letter in; it is due at once.
-    pub fn put(&mut self, letter: Letter, now: Time) -> LetterId {
-        self.last_id += 1;
-        let id = LetterId(self.last_id);
-        self.spool.keep(id, &letter);
-        self.letters.insert(id, Entry { letter: Arc::new(letter), written: now, failures: 0 });
+    /// Takes a letter in; it is due at once. None where one of this name is here already.
+    pub fn put(&mut self, letter: Letter, now: Time) -> Option<LetterId> {
+        if self.names.contains(&letter.name) {
+            return None;
+        }
+        self.spool.keep(&letter, Standing::default());
+        let id = self.add(letter, Standing::default(), now);
         self.fresh.insert(id);
-        id
+        Some(id)
+    }
+
+    /// Takes a letter in that a process before us wrote; it is due at once, behind those that were never tried.
+    pub fn take_up(&mut self, letter: Letter, standing: Standing, now: Time) {
+        if self.names.contains(&letter.name) {
+            return;
+        }
+        let id = self.add(letter, standing, now);
+        if standing.failures == 0 {
+            self.fresh.insert(id);
+        } else {
+            self.again.insert((now, id));
+        }
     }
 
     /// A letter to try now, if there is one and not too many tries run already. Must be [settled](Self::settle).
@@ -150,15 +205,18 @@ impl Outbox {
         let Some(entry) = self.letters.get_mut(&id) else { return Settled::Delivered };
         let running = if entry.failures == 0 { &mut self.first_running } else { &mut self.again_running };
         *running = running.saturating_sub(1);
-        let last = entry.written + pace.last;
-        if !delivered && now < last {
+        let age = entry.age(now);
+        if !delivered && age < pace.last {
             entry.failures += 1;
-            let due = (now + pace.pause(entry.failures)).min(last);
+            let due = (now + pace.pause(entry.failures)).min(now + pace.last.saturating_sub(age));
+            self.spool.keep(&entry.letter, Standing { age, failures: entry.failures });
             self.again.insert((due, id));
             return Settled::Again(due.since(now));
         }
-        self.letters.remove(&id);
-        self.spool.forget(id);
+        if let Some(entry) = self.letters.remove(&id) {
+            self.names.remove(&entry.letter.name);
+            self.spool.forget(&entry.letter);
+        }
         if delivered { Settled::Delivered } else { Settled::GivenUp }
     }
 
@@ -186,6 +244,15 @@ impl Outbox {
     /// Whether everything is delivered.
     pub fn is_empty(&self) -> bool {
         self.letters.is_empty()
+    }
+
+    fn add(&mut self, letter: Letter, standing: Standing, now: Time) -> LetterId {
+        self.last_id += 1;
+        let id = LetterId(self.last_id);
+        self.names.insert(letter.name.clone());
+        let letter = Arc::new(letter);
+        self.letters.insert(id, Entry { letter, since: now, then: standing.age, failures: standing.failures });
+        id
     }
 
     fn next_fresh(&mut self) -> Option<LetterId> {
@@ -216,7 +283,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
     fn letter(to: &str) -> Letter {
-        Letter { way: Way::Smtp, to: Private::new(to.to_owned()), content: Private::default() }
+        Letter { name: to.to_owned(), way: Way::Smtp, to: Private::new(to.to_owned()), content: Private::default() }
     }
 
     fn outbox() -> Outbox {
@@ -227,7 +294,7 @@ mod tests {
     fn a4_a_letter_is_tried_after_15_s_then_with_back_off_up_to_15_min_for_24_h() {
         let (mut outbox, mut now) = (outbox(), Time::from_micros(5));
         let written = now;
-        let id = outbox.put(letter("a"), now);
+        let id = outbox.put(letter("a"), now).expect("new");
         let mut pauses = Vec::new();
         loop {
             assert_eq!(outbox.next(now).map(|(id, _)| id), Some(id));
@@ -251,7 +318,7 @@ mod tests {
     #[test]
     fn a4_a_letter_is_delivered_once() {
         let mut outbox = outbox();
-        let id = outbox.put(letter("a"), Time::ZERO);
+        let id = outbox.put(letter("a"), Time::ZERO).expect("new");
         assert!(outbox.next(Time::ZERO).is_some());
         assert!(outbox.next(Time::ZERO + DAY).is_none(), "it is being tried");
         assert_eq!(outbox.settle(id, true, Pace::default(), Time::ZERO), Settled::Delivered);
@@ -262,8 +329,8 @@ mod tests {
     fn a4_what_fails_does_not_hold_up_what_is_new() {
         let mut outbox = outbox();
         let now = Time::ZERO + SECOND;
-        for _ in 0..100 {
-            outbox.put(letter("bad"), now);
+        for n in 0..100 {
+            outbox.put(letter(&format!("bad {n}")), now);
         }
         while let Some((id, _)) = outbox.next(now) {
             outbox.settle(id, false, Pace::default(), now);
@@ -272,7 +339,7 @@ mod tests {
         let later = now + 15 * SECOND;
         let running: Vec<_> = std::iter::from_fn(|| outbox.next(later)).collect();
         assert_eq!((running.len(), outbox.deadline()), (AGAIN_AT_ONCE, None), "a few of them hang");
-        let id = outbox.put(letter("good"), later);
+        let id = outbox.put(letter("good"), later).expect("new");
         assert_eq!(outbox.deadline(), Some(Time::ZERO));
         assert_eq!(outbox.next(later).map(|(id, _)| id), Some(id));
         outbox.settle(running[0].0, true, Pace::default(), later);
@@ -283,11 +350,41 @@ mod tests {
     #[test]
     fn first_tries_are_bounded_as_well() {
         let mut outbox = outbox();
-        for _ in 0..=FIRST_AT_ONCE {
-            outbox.put(letter("a"), Time::ZERO);
+        for n in 0..=FIRST_AT_ONCE {
+            outbox.put(letter(&n.to_string()), Time::ZERO);
         }
         assert_eq!(std::iter::from_fn(|| outbox.next(Time::ZERO)).count(), FIRST_AT_ONCE);
         assert_eq!(outbox.deadline(), None);
+    }
+
+    #[test]
+    fn a4_the_24_h_go_on_where_a_process_before_us_left_off_and_a_last_try_is_always_made() {
+        let now = Time::ZERO + SECOND;
+        for (age, last) in [(DAY / 2, DAY / 2), (DAY - SECOND, SECOND), (2 * DAY, Duration::ZERO)] {
+            let (mut outbox, mut at) = (outbox(), now);
+            outbox.take_up(letter("a"), Standing { age, failures: 20 }, now);
+            assert_eq!((outbox.failing(), outbox.deadline()), (1, Some(now)), "due at once");
+            loop {
+                let (id, _) = outbox.next(at).expect("due");
+                match outbox.settle(id, false, Pace::default(), at) {
+                    Settled::Again(pause) => at += pause,
+                    _ => break,
+                }
+            }
+            assert_eq!(at.since(now), last, "written {age:?} ago");
+        }
+    }
+
+    #[test]
+    fn a4_a_notice_that_is_told_again_becomes_no_second_letter() {
+        let mut outbox = outbox();
+        let id = outbox.put(letter("a"), Time::ZERO).expect("new");
+        assert_eq!(outbox.put(letter("a"), Time::ZERO), None);
+        outbox.take_up(letter("a"), Standing::default(), Time::ZERO);
+        assert_eq!(outbox.len(), 1);
+        assert!(outbox.next(Time::ZERO).is_some());
+        outbox.settle(id, true, Pace::default(), Time::ZERO);
+        assert!(outbox.put(letter("a"), Time::ZERO).is_some(), "delivered, and told again: the same Message-ID goes out twice");
     }
 
     #[test]
@@ -299,7 +396,10 @@ mod tests {
 
     #[test]
     fn a_letter_prints_nothing_of_its_recipient_and_text() {
-        let printed = format!("{:?}", Letter { content: Private::new(b"secret".to_vec()), ..letter("front@example.com") });
+        let printed = format!(
+            "{:?}",
+            Letter { name: "ab.0".to_owned(), content: Private::new(b"secret".to_vec()), ..letter("front@example.com") }
+        );
         assert!(!printed.contains("front") && !printed.contains("115"), "{printed}");
     }
 }

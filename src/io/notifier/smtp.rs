@@ -4,6 +4,7 @@
 //! [`Smtp::deliver`] sends one letter over a connection of its own, so that whatever happens to one recipient
 //! happens to no other.
 
+use super::failure::Failure;
 use super::outbox::{Letter, Way};
 use super::server::{BadServer, Security, Server, client_id};
 use super::template::Written;
@@ -43,35 +44,6 @@ impl Default for Patience {
 /// A server may take this long over QUIT; by then everything is decided.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Why a letter was not taken. Has no room for what the server said, which may name the recipient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// No connection, or no greeting.
-    #[error("no connection")]
-    Unreachable,
-    /// TLS was required and did not come about.
-    #[error("no TLS")]
-    NoTls,
-    /// No answer in time.
-    #[error("no answer in time")]
-    Silent,
-    /// The connection ended, or what came was no SMTP.
-    #[error("connection lost")]
-    Lost,
-    /// A reply from 400 to 599.
-    #[error("refused with {0}")]
-    Refused(u16),
-    /// The server lacks what this letter needs: SMTPUTF8 for its address (RFC 6531), or a way to log in.
-    #[error("the server lacks an extension")]
-    Incapable,
-    /// No server is configured any more.
-    #[error("no server is configured")]
-    NoServer,
-    /// The attempt itself broke.
-    #[error("internal error")]
-    Internal,
-}
-
 /// A mail server, and whom mails come from.
 pub struct Smtp {
     server: Server,
@@ -105,8 +77,7 @@ impl Smtp {
         let contacts = notice.contacts.reveal();
         let mut letters = Vec::with_capacity(contacts.len());
         for (place, contact) in contacts.iter().enumerate() {
-            let id = format!("<{series}.{place}@{}>", self.from.email.domain());
-            letters.extend(self.letter(contact, notice, written, wall, id));
+            letters.extend(self.letter(contact, notice, written, wall, format!("{series}.{place}")));
         }
         let rejected = contacts.len() - letters.len();
         (letters, rejected)
@@ -122,37 +93,37 @@ impl Smtp {
         sent
     }
 
-    fn letter(&self, contact: &str, notice: &Notice, written: &Written, wall: Duration, id: String) -> Option<Letter> {
+    fn letter(&self, contact: &str, notice: &Notice, written: &Written, wall: Duration, name: String) -> Option<Letter> {
         let to: Address = contact.parse().ok()?;
         let message = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(written.subject.as_str())
             .date(UNIX_EPOCH + wall)
-            .message_id(Some(id));
+            .message_id(Some(format!("<{name}@{}>", self.from.email.domain())));
         let message = header(message, "Auto-Submitted", "auto-generated"); // RFC 3834: no holiday replies
         let message = header(message, "Content-Language", written.language.code());
         let message = if is_urgent(notice) { header(message, "Importance", "high") } else { message };
         let text = SinglePart::builder().header(ContentType::TEXT_PLAIN).body(written.text.clone());
         let content = message.singlepart(text).ok()?.formatted();
-        Some(Letter { way: Way::Smtp, to: Private::new(contact.to_owned()), content: Private::new(content) })
+        Some(Letter { name, way: Way::Smtp, to: Private::new(contact.to_owned()), content: Private::new(content) })
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, Failure> {
         let wrapped = if self.server.security == Security::Wrapped { Some(self.tls()?) } else { None };
         let place = (self.server.host.as_str(), self.server.port);
         let connected = AsyncSmtpConnection::connect_tokio1(place, None, &self.hello, wrapped, None).await;
-        let mut connection = connected.map_err(|e| Failure::of(&e, Failure::Unreachable))?;
+        let mut connection = connected.map_err(|e| failure(&e, Failure::Unreachable))?;
         let upgrade = match self.server.security {
             Security::Plain | Security::Wrapped => false,
             Security::Opportunistic => connection.can_starttls(),
             Security::Required => true,
         };
         if upgrade {
-            connection.starttls(self.tls()?, &self.hello).await.map_err(|e| Failure::of(&e, Failure::NoTls))?;
+            connection.starttls(self.tls()?, &self.hello).await.map_err(|e| failure(&e, Failure::NoTls))?;
         }
         if let Some(login) = &self.server.login {
-            connection.auth(DEFAULT_MECHANISMS, login).await.map_err(|e| Failure::of(&e, Failure::Lost))?;
+            connection.auth(DEFAULT_MECHANISMS, login).await.map_err(|e| failure(&e, Failure::Lost))?;
         }
         Ok(connection)
     }
@@ -160,14 +131,14 @@ impl Smtp {
     async fn send(&self, connection: &mut AsyncSmtpConnection, to: Address, content: &[u8]) -> Result<(), Failure> {
         let options = self.options(connection, &to, content)?;
         within(self.patience.commands, Failure::Silent, async {
-            let failed = |e: Error| Failure::of(&e, Failure::Lost);
+            let failed = |e: Error| failure(&e, Failure::Lost);
             connection.command(Mail::new(Some(self.from.email.clone()), options)).await.map_err(failed)?;
             connection.command(Rcpt::new(to, Vec::new())).await.map_err(failed)?;
             connection.command(Data).await.map_err(failed)
         })
         .await?;
         within(self.patience.message, Failure::Silent, async {
-            connection.message(content).await.map_err(|e| Failure::of(&e, Failure::Lost))
+            connection.message(content).await.map_err(|e| failure(&e, Failure::Lost))
         })
         .await?;
         crate::io::kill::point("mail taken");
@@ -199,14 +170,12 @@ impl Smtp {
     }
 }
 
-impl Failure {
-    fn of(error: &Error, otherwise: Self) -> Self {
-        match error.status() {
-            Some(code) => Self::Refused(code.into()),
-            None if error.is_tls() => Self::NoTls,
-            None if error.is_client() && otherwise != Self::NoTls => Self::Incapable,
-            None => otherwise,
-        }
+fn failure(error: &Error, otherwise: Failure) -> Failure {
+    match error.status() {
+        Some(code) => Failure::Refused(code.into()),
+        None if error.is_tls() => Failure::NoTls,
+        None if error.is_client() && otherwise != Failure::NoTls => Failure::Incapable,
+        None => otherwise,
     }
 }
 
@@ -228,7 +197,7 @@ async fn within<T>(limit: Duration, late: Failure, work: impl Future<Output = Re
 }
 
 /// The one TLS provider of the process, named explicitly; whoever installed it first, it is ring.
-fn install_ring() {
+pub(super) fn install_ring() {
     static RING: Once = Once::new();
     RING.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }

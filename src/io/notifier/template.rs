@@ -16,14 +16,20 @@
 //! | `outcome` | a word of CONTRACT.md, or `callback_not_connected`; empty while the call goes on |
 //! | `duration` | `7 s`, `2 min 05 s`; empty where there is none |
 //!
-//! Beside minijinja's own there is the filter `de`: `{{ agent_name|de }}` is `de Bob` or `d'Alice`.
+//! There are the filters `upper`, `lower`, `trim` and `de`: `{{ agent_name|de }}` is `de Bob` or `d'Alice`. [`lint()`] says
+//! what is wrong with an edited template, [`Templates`] keeps those that are right.
 
-use crate::emergency::notice::{Kind, Notice};
+mod compiled;
+mod edited;
+mod lint;
+
+pub use edited::{Shown, Templates};
+pub use lint::{Finding, lint};
+
+use crate::emergency::notice::{BROUGHT, Kind, Notice};
 use crate::emergency::privacy::Outcome;
 use crate::words::wall::utc;
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
+use compiled::Compiled;
 use serde::Serialize;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -32,36 +38,65 @@ use std::time::Duration;
 const LONGEST: usize = 300;
 
 /// Template, language, text.
-const SHIPPED: [(&str, Language, &str); 9] = [
-    ("emergency", Language::English, include_str!("templates/emergency.en.txt")),
-    ("emergency", Language::Spanish, include_str!("templates/emergency.es.txt")),
-    ("emergency", Language::French, include_str!("templates/emergency.fr.txt")),
-    ("outcome", Language::English, include_str!("templates/outcome.en.txt")),
-    ("outcome", Language::Spanish, include_str!("templates/outcome.es.txt")),
-    ("outcome", Language::French, include_str!("templates/outcome.fr.txt")),
-    ("test", Language::English, include_str!("templates/test.en.txt")),
-    ("test", Language::Spanish, include_str!("templates/test.es.txt")),
-    ("test", Language::French, include_str!("templates/test.fr.txt")),
+const SHIPPED: [(Name, Language, &str); 9] = [
+    (Name::Emergency, Language::English, include_str!("templates/emergency.en.txt")),
+    (Name::Emergency, Language::Spanish, include_str!("templates/emergency.es.txt")),
+    (Name::Emergency, Language::French, include_str!("templates/emergency.fr.txt")),
+    (Name::Outcome, Language::English, include_str!("templates/outcome.en.txt")),
+    (Name::Outcome, Language::Spanish, include_str!("templates/outcome.es.txt")),
+    (Name::Outcome, Language::French, include_str!("templates/outcome.fr.txt")),
+    (Name::Test, Language::English, include_str!("templates/test.en.txt")),
+    (Name::Test, Language::Spanish, include_str!("templates/test.es.txt")),
+    (Name::Test, Language::French, include_str!("templates/test.fr.txt")),
 ];
 
-static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut all = Environment::new();
-    all.set_undefined_behavior(UndefinedBehavior::Strict);
-    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
-        all.set_syntax(syntax);
-    }
-    all.add_filter("de", de);
-    for (name, language, source) in SHIPPED {
-        let Some((subject, text)) = split(source) else { continue };
-        // A template that does not compile is left out, and `write` gives the bare facts; a test reads them all.
-        let _ = all.add_template_owned(format!("{name}.{}.subject", language.code()), subject);
-        let _ = all.add_template_owned(format!("{name}.{}.text", language.code()), text);
-    }
-    all
+/// One that does not compile is left out, and the bare facts are written; a test reads them all.
+static BUILT_IN: LazyLock<Vec<(Name, Language, Compiled)>> = LazyLock::new(|| {
+    SHIPPED.into_iter().filter_map(|(name, language, source)| Some((name, language, Compiled::new(source).ok()?))).collect()
 });
 
+/// Every template.
+pub const ALL_NAMES: [Name; 3] = [Name::Emergency, Name::Outcome, Name::Test];
+/// Every language.
+pub const ALL_LANGUAGES: [Language; 3] = [Language::English, Language::Spanish, Language::French];
+/// The words that the field `outcome` may hold.
+pub const OUTCOMES: [&str; 9] =
+    ["", "connected", "not_connected", "abandoned", "dropped", "ended", "refused", "called_back", "callback_not_connected"];
+
+/// Which template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// A call was made.
+    Emergency,
+    /// It is over, or the PSAP called back.
+    Outcome,
+    /// Both, of a test.
+    Test,
+}
+
+impl Name {
+    /// `emergency`, `outcome` or `test`.
+    pub fn of_word(word: &str) -> Option<Self> {
+        ALL_NAMES.into_iter().find(|name| name.word() == word)
+    }
+
+    /// The word of CONTRACT.md.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Emergency => "emergency",
+            Self::Outcome => "outcome",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// The template that comes with the program.
+pub fn shipped(name: Name, language: Language) -> &'static str {
+    SHIPPED.into_iter().find(|(n, l, _)| (*n, *l) == (name, language)).map_or("", |(_, _, source)| source)
+}
+
 /// The languages that there are templates in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Language {
     /// `en`
     #[default]
@@ -96,18 +131,24 @@ impl Language {
         match self {
             Self::English => &Words {
                 no_location: "no location was sent",
+                brought: "as the caller's telephone system sent it",
+                earlier: "as told when the call was made",
                 no_number: "none was assigned",
                 nobody: "an unknown caller",
                 note: "Please note:",
             },
             Self::Spanish => &Words {
                 no_location: "no se envió ninguna ubicación",
+                brought: "la que envió el sistema telefónico de quien llamó",
+                earlier: "la indicada cuando se hizo la llamada",
                 no_number: "no se asignó ninguno",
                 nobody: "una persona desconocida",
                 note: "Tenga en cuenta:",
             },
             Self::French => &Words {
                 no_location: "aucun emplacement n'a été transmis",
+                brought: "celui qu'a transmis le système téléphonique de l'appelant",
+                earlier: "celui indiqué lors de l'appel",
                 no_number: "aucun n'a été attribué",
                 nobody: "une personne inconnue",
                 note: "À noter :",
@@ -119,6 +160,10 @@ impl Language {
 /// What is said where a field has no value, and before a remark.
 struct Words {
     no_location: &'static str,
+    /// A location that nobody can read; see [`BROUGHT`].
+    brought: &'static str,
+    /// Of a callback: its mail is not the one that tells.
+    earlier: &'static str,
     no_number: &'static str,
     nobody: &'static str,
     note: &'static str,
@@ -135,26 +180,45 @@ pub struct Written {
     pub language: Language,
 }
 
-/// Writes a notice down in its agent's language, else in the node's.
+/// What a template makes of a notice.
+struct Rendered {
+    subject: String,
+    text: String,
+}
+
+/// Writes a notice down in its agent's language, else in the node's, by the built-in templates.
 ///
 /// `wall` is when the call came in, since the Unix epoch.
 pub fn write(notice: &Notice, node: Language, wall: Duration) -> Written {
+    compose(notice, node, wall, |_, _, _| None)
+}
+
+/// The same by another template where `edited` renders one.
+fn compose(
+    notice: &Notice,
+    node: Language,
+    wall: Duration,
+    edited: impl FnOnce(Name, Language, &Fields) -> Option<Rendered>,
+) -> Written {
     let language = notice.language.as_deref().and_then(Language::of_code).unwrap_or(node);
     let fields = Fields::of(notice, language, wall);
-    let template = match notice.kind {
-        Kind::Emergency => "emergency",
-        Kind::Outcome | Kind::Callback => "outcome",
-        Kind::Test => "test",
+    let name = match notice.kind {
+        Kind::Emergency => Name::Emergency,
+        Kind::Outcome | Kind::Callback => Name::Outcome,
+        Kind::Test => Name::Test,
     };
-    let name = format!("{template}.{}", language.code());
-    let subject = render(&format!("{name}.subject"), &fields).unwrap_or_else(|| fields.bare_subject());
-    let text = render(&format!("{name}.text"), &fields).unwrap_or_else(|| fields.bare_text());
-    let mut text = format!("{}\n", text.trim());
+    let built_in = || BUILT_IN.iter().find(|(n, l, _)| (*n, *l) == (name, language))?.2.render(&fields).ok();
+    let rendered = edited(name, language, &fields).or_else(built_in).unwrap_or_else(|| fields.unadorned());
+    let mut written = finished(&rendered, language);
     if let Some(remark) = notice.remark {
         // Added here and not by the templates, so that no edited one can lose it (RULES L7).
-        text += &format!("\n{} {}\n", language.words().note, translated(remark, language));
+        written.text += &format!("\n{} {}\n", language.words().note, translated(remark, language));
     }
-    Written { subject: one_line(&subject, usize::MAX), text, language }
+    written
+}
+
+fn finished(rendered: &Rendered, language: Language) -> Written {
+    Written { subject: one_line(&rendered.subject, usize::MAX), text: format!("{}\n", rendered.text.trim()), language }
 }
 
 /// What the templates see. Every value is one line.
@@ -177,7 +241,12 @@ impl Fields {
         let or = |text: String, instead: &str| if text.is_empty() { instead.to_owned() } else { text };
         let number = notice.callback_number.as_ref();
         let id = or(one_line(notice.agent_id.reveal(), LONGEST), words.nobody);
-        let location = notice.location.as_ref().map_or_else(String::new, |l| one_line(l.reveal(), LONGEST));
+        let location = match notice.location.as_ref().map(|l| l.reveal().as_str()) {
+            Some(BROUGHT) => words.brought.to_owned(),
+            Some(location) => one_line(location, LONGEST),
+            None if notice.kind == Kind::Callback => words.earlier.to_owned(),
+            None => String::new(),
+        };
         Self {
             agent_name: or(one_line(notice.agent_name.reveal(), LONGEST), &id),
             agent_id: id,
@@ -191,12 +260,61 @@ impl Fields {
         }
     }
 
-    fn bare_subject(&self) -> String {
-        format!("{} {} {}", self.dialed, self.agent_name, self.outcome)
+    /// Made up.
+    fn sample(outcome: &'static str) -> Self {
+        Self {
+            agent_name: "Alice Andersen".to_owned(),
+            agent_id: "alice".to_owned(),
+            time: utc(Duration::from_secs(1_763_840_491)),
+            callback_number: "+14255550100".to_owned(),
+            location: "1 Main St, Redmond, WA 98052, floor 2".to_owned(),
+            dialed: "911",
+            path: "direct-routing",
+            outcome,
+            duration: if outcome.is_empty() { String::new() } else { length(Duration::from_secs(125)) },
+        }
     }
 
-    fn bare_text(&self) -> String {
-        format!(
+    /// The same of somebody unknown, who was shown nothing.
+    fn bare(language: Language, outcome: &'static str) -> Self {
+        let words = language.words();
+        Self {
+            agent_name: words.nobody.to_owned(),
+            agent_id: words.nobody.to_owned(),
+            callback_number: words.no_number.to_owned(),
+            location: words.no_location.to_owned(),
+            ..Self::sample(outcome)
+        }
+    }
+
+    /// The same of somebody who means harm, as far as a caller chooses her fields.
+    fn hostile(outcome: &'static str, value: &str) -> Self {
+        let value = one_line(value, LONGEST);
+        Self { agent_name: value.clone(), agent_id: value.clone(), location: value, ..Self::sample(outcome) }
+    }
+
+    /// What of the legal minimum a mail does not say: the call, the number, the location (47 CFR 9.16).
+    fn unsaid(&self, mail: &Rendered) -> Vec<&'static str> {
+        let said = |text: &str, value: &str| text.contains(value);
+        let mut unsaid = Vec::new();
+        if !said(&mail.text, self.dialed) {
+            unsaid.push("dialed");
+        }
+        if !said(&mail.text, &self.agent_name) && !said(&mail.text, &self.agent_id) {
+            unsaid.push("agent_name");
+        }
+        if !said(&mail.text, &self.callback_number) {
+            unsaid.push("callback_number");
+        }
+        if !said(&mail.text, &self.location) {
+            unsaid.push("location");
+        }
+        unsaid
+    }
+
+    fn unadorned(&self) -> Rendered {
+        let subject = format!("{} {} {}", self.dialed, self.agent_name, self.outcome);
+        let text = format!(
             "dialed: {}\nagent_name: {}\nagent_id: {}\ntime: {}\ncallback_number: {}\nlocation: {}\noutcome: {}\nduration: {}\npath: {}",
             self.dialed,
             self.agent_name,
@@ -207,7 +325,8 @@ impl Fields {
             self.outcome,
             self.duration,
             self.path
-        )
+        );
+        Rendered { subject, text }
     }
 }
 
@@ -217,18 +336,6 @@ fn outcome_word(notice: &Notice) -> &'static str {
         (Kind::Callback, Some(Outcome::NotConnected)) => "callback_not_connected",
         (_, outcome) => outcome.map_or("", Outcome::word),
     }
-}
-
-fn render(name: &str, fields: &Fields) -> Option<String> {
-    TEMPLATES.get_template(name).and_then(|t| t.render(Serde(fields))).ok()
-}
-
-/// The two parts of a template.
-fn split(source: &str) -> Option<(String, String)> {
-    let (first, text) = source.split_once('\n')?;
-    let subject = first.strip_prefix("Subject:")?.trim();
-    let text = text.strip_prefix('\n')?;
-    Some((subject.to_owned(), text.to_owned()))
 }
 
 /// The remarks that the story knows, in the reader's language; one that is not listed stays English.
@@ -273,12 +380,12 @@ fn length(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::emergency::ladder::Rung;
     use crate::words::{E164, Private, Time};
 
-    const ALL: [Language; 3] = [Language::English, Language::Spanish, Language::French];
+    const ALL: [Language; 3] = ALL_LANGUAGES;
     const OUTCOMES: [Outcome; 7] = [
         Outcome::Connected,
         Outcome::NotConnected,
@@ -289,7 +396,7 @@ mod tests {
         Outcome::CalledBack,
     ];
 
-    fn notice(kind: Kind, outcome: Option<Outcome>) -> Notice {
+    pub(in super::super) fn notice(kind: Kind, outcome: Option<Outcome>) -> Notice {
         Notice {
             kind,
             agent_name: Private::new("Alice Andersen".to_owned()),
@@ -386,8 +493,9 @@ mod tests {
                     let mail = write(&notice(kind, outcome), language, Duration::ZERO);
                     let bare = mail.text.contains("callback_number:");
                     assert!(!bare, "the template of {kind:?} {outcome:?} {language:?} does not render");
-                    for part in ["Alice Andersen", "911", "+14255550100", language.words().no_location, "1970-01-01 00:00:00 UTC"]
-                    {
+                    let words = language.words();
+                    let location = if kind == Kind::Callback { words.earlier } else { words.no_location };
+                    for part in ["Alice Andersen", "911", "+14255550100", location, "1970-01-01 00:00:00 UTC"] {
                         assert!(mail.text.contains(part), "{part} is missing in {kind:?} {outcome:?} {language:?}");
                     }
                     assert!(mail.subject.contains("Alice Andersen") && mail.subject.len() < 200, "{}", mail.subject);
