@@ -14,6 +14,7 @@ pub mod flow;
 pub mod frame;
 pub mod header;
 pub mod ids;
+pub mod offer;
 pub mod scan;
 pub mod sdp;
 pub mod timer;
