@@ -204,7 +204,11 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         // What a later version brings.
         ("transport = \"udp\"", "transport = \"tls\"", "listen[0].transport", "not in this version"),
         ("[notify]", "[tls]\ncertificate = \"x\"\n[notify]", "tls", "not in this version"),
-        ("[notify]", "[media]\nports = \"1-2\"\n[notify]", "media", "not in this version"),
+        ("[notify]", "[media]\nports = \"1-2\"\n[notify]", "media.ports", "above 1023"),
+        ("[notify]", "[media]\nports = \"20001-20000\"\n[notify]", "media.ports", "lower one first"),
+        ("[notify]", "[media]\nbind = \"eth0\"\n[notify]", "media.bind", "must be an address"),
+        ("[notify]", "[media]\npublic = \"0.0.0.0\"\n[notify]", "media.public", "others reach us by"),
+        ("[notify]", "[media]\nsrtp = true\n[notify]", "media.srtp", "unknown key"),
         ("[notify]", "[auth]\nrealm = 'a\"b'\n[notify]", "auth.realm", "quotes"),
         ("[notify]", "[dns]\nservers = [\"127.0.0.1\"]\n[notify]", "dns.servers", "not in this version"),
         ("[notify]", "[cluster]\nendpoints = [\"x\"]\n[notify]", "cluster.endpoints", "not in this version"),
@@ -495,7 +499,7 @@ fn what_the_shipped_config_marks_as_later_is_known_and_refused() {
     let mistakes = config::read(&text, Path::new("e911d.toml"), std::iter::empty()).expect_err("all of it is refused");
     assert!(mistakes.0.iter().all(|m| m.what.contains("not in this version")), "{mistakes}");
     let keys: Vec<_> = mistakes.0.iter().map(|m| m.key.as_str()).collect();
-    for key in ["tls", "http.token", "http.public_url", "media"] {
+    for key in ["tls", "http.token", "http.public_url"] {
         assert!(keys.contains(&key), "{key}: {mistakes}");
     }
 }

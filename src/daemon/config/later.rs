@@ -26,7 +26,6 @@ const LATER: &[Later] = &[
     Later { key: "trunk[].register", harmless: &["false"], what: "registration at a trunk" },
     Later { key: "trunk[].media", harmless: &["pass"], what: "anchored media" },
     Later { key: "trunk[].srtp", harmless: &["off"], what: "SRTP" },
-    later("media", "anchored media"),
     Later { key: "dns.servers", harmless: &["[]"], what: "looking up names" },
     Later { key: "cluster.endpoints", harmless: &["[]"], what: "the cluster" },
     Later { key: "agent[].answer", harmless: &["ring"], what: "answering at the panel" },

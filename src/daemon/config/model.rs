@@ -42,6 +42,8 @@ pub struct Config {
     pub notify: Notify,
     /// Where an agent's DND is told.
     pub presence: Presence,
+    /// Where audio of ours leaves from.
+    pub media: Media,
     /// What devices that register show their passwords for.
     pub auth: Auth,
     /// The log.
@@ -500,6 +502,17 @@ impl LogLevel {
             Self::Trace => "trace",
         }
     }
+}
+
+/// `[media]`: for audio of our own, the read-back of a test call (RULES R5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Where RTP sockets are bound. Default `0.0.0.0`: to the address that the caller reaches us by.
+    pub bind: IpAddr,
+    /// The address told in SDP instead. Default: `bind`, or the address that the caller reaches us by.
+    pub public: Option<IpAddr>,
+    /// The lowest and the highest port; even ones are used. Default 20000 to 29999.
+    pub ports: (u16, u16),
 }
 
 /// `[[outbound_profile]]`: for ordinary calls only (RULES R8).

@@ -65,9 +65,10 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
     let callback = callback(root.section("callback"));
     let notify = notify(root.section("notify"));
     let presence = presence(root.section("presence"));
+    let media = media(root.section("media"));
     let auth = auth(root.section("auth"), &node_read.domain);
     let log = log(root.section("log"));
-    for later in ["media", "dns", "cluster", "tls"] {
+    for later in ["dns", "cluster", "tls"] {
         root.section(later).finish();
     }
     root.finish();
@@ -84,6 +85,7 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
         callback,
         notify,
         presence,
+        media,
         auth,
         log,
         outbound_profiles,
@@ -368,6 +370,19 @@ fn presence(mut s: Section<'_>) -> Presence {
     let presence = Presence { kind, hold: duration(&mut s, "hold", Duration::from_secs(120), Duration::ZERO, DAY) };
     s.finish();
     presence
+}
+
+fn media(mut s: Section<'_>) -> Media {
+    let media = Media {
+        bind: s.read("bind", value::address).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        public: s.read("public", |text| match value::address(text)? {
+            address if address.is_unspecified() => Err("must be an address that others reach us by".to_owned()),
+            address => Ok(address),
+        }),
+        ports: s.read("ports", value::ports).unwrap_or((20_000, 29_999)),
+    };
+    s.finish();
+    media
 }
 
 fn auth(mut s: Section<'_>, domain: &str) -> Auth {

@@ -99,6 +99,21 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an address and a port as 0.0.0.0:5060 or [::]:5060".to_owned())
 }
 
+/// An IP address, IPv6 without brackets.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "must be an address as 203.0.113.7 or 2001:db8::7".to_owned())
+}
+
+/// `20000-29999`: ports that RTP may use, two at least.
+pub(super) fn ports(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text.split_once('-').and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
+    match parsed {
+        Some((low, high)) if low < 1024 && low < high => Err("must lie above 1023".to_owned()),
+        Some((low, high)) if low < high => Ok((low, high)),
+        _ => Err("must be two ports as 20000-29999, the lower one first".to_owned()),
+    }
+}
+
 /// `host` or `host:port`; the host a name or an address, IPv6 in brackets.
 pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
     let wrong = || "must be a host as sip.example.com:5060, 192.0.2.1 or [2001:db8::1]:5060".to_owned();
