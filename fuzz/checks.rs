@@ -1,7 +1,7 @@
 //! What must hold for whatever bytes come: one function for each fuzz target, and for its twin in `tests/fuzz_twins.rs`.
 
 use bytes::Bytes;
-use e911d::bridge::{Do, Setup, Shard};
+use e911d::bridge::{Do, MediaOrder, Opened, Setup, Shard};
 use e911d::daemon::{assemble, config};
 use e911d::sip::frame::{Frame, Framer, Limits};
 use e911d::sip::header::{self, NameAddr, Via};
@@ -371,7 +371,11 @@ impl Play {
                     self.sent.truncate(MEMORY);
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
-                Do::Keep(_) | Do::Release { .. } | Do::Side(_) => {}
+                Do::Media { call, order: MediaOrder::Open { .. } } => {
+                    let voice = Opened { at: "127.0.0.1:20000".parse().expect("an address"), lasts: Duration::from_secs(20) };
+                    self.shard.media_opened(call, Some(voice), self.now);
+                }
+                Do::Keep(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } => {}
             }
         }
         assert!(sends <= 16 * self.told + 64, "{sends} messages at once");

@@ -12,7 +12,7 @@ mod network;
 #[path = "calls/world.rs"]
 mod world;
 
-use e911d::bridge::{Census, Do, Shard};
+use e911d::bridge::{Census, Do, MediaOrder, Shard};
 use e911d::daemon::{assemble, config};
 use e911d::sip::{Flow, Message, Transport};
 use e911d::words::Time;
@@ -194,7 +194,8 @@ impl Sim {
                     self.network.send(packet, self.now, &mut self.dice);
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
-                Do::Keep(_) | Do::Release { .. } | Do::Side(_) => {}
+                Do::Media { call, order: MediaOrder::Open { .. } } => self.shard.media_opened(call, None, self.now),
+                Do::Keep(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } => {}
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use super::compose::Dress;
 use super::ordinary::Hunt;
+use super::read_back::ReadBack;
 use crate::emergency::facts::{BodyForm, CallId, LegId, Origin, Target, TrunkId};
 use crate::sip::{ClientKey, DialogKey, Flow, Message, ServerKey};
 use crate::words::{Civic, E164, Private};
@@ -44,6 +45,8 @@ pub(super) enum Owner {
     Leg { call: CallKey, leg: LegId, side: Side },
     /// A request passed on within a call.
     Passed(Passed),
+    /// A dialog with a caller to whom we read.
+    ReadBack(CallKey),
     /// A request on our own behalf.
     Own(super::own::Errand),
 }
@@ -109,6 +112,8 @@ pub(super) struct Call {
     pub(super) progress: Progress,
     /// The dialog that waits for the ACK of the other side's answer: `(whose ACK, whose 2xx)`.
     pub(super) late_ack: Option<(DialogKey, DialogKey)>,
+    /// Where we are the other side.
+    pub(super) read_back: Option<Box<ReadBack>>,
 }
 
 /// One leg: the dialog with whom we called, and its twin towards the caller.

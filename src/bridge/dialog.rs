@@ -352,6 +352,7 @@ impl Shard {
         match owner {
             Owner::Leg { call, leg, .. } => self.on_leg_silence(tx, call, leg, unreachable, now),
             Owner::Passed(passed) => self.on_passed_silence(tx, passed.server, now),
+            Owner::ReadBack(_) => {}
             Owner::Own(errand) => self.on_errand_failed(errand, now),
         }
     }

@@ -7,6 +7,7 @@ use super::extensions::{support_instead, support_of_a_callback};
 use super::links::CalledUris;
 use super::location::{self, Added};
 use super::own::Errand;
+use super::read_back::ReadOut;
 use super::shard::{CANCELLED, Do, Shard};
 use crate::emergency::facts::{
     Because, Body, BodyForm, CallEffect, CallerEvidence, Device, DeviceId, Input, Invite, LegEvent, LegId, Marks, Origin, Output,
@@ -92,6 +93,9 @@ impl Shard {
                 if let Some(msg) = self.at_hand.take() {
                     self.connect(CallKey::of(call), leg, &msg, now);
                 }
+            }
+            CallEffect::ReadBack { call, leg, number, path, language } => {
+                self.begin_read_back(CallKey::of(call), leg, ReadOut { number, path, language }, now);
             }
             CallEffect::Refuse { call, status, retry_after, text } => {
                 let key = CallKey::of(call);

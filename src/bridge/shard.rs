@@ -10,6 +10,7 @@ use super::compose::{Dress, contact, user_of};
 use super::lines::{Agents, Lines};
 use super::links::{Classifier, Links};
 use super::own::{Errand, Publisher};
+use super::read_back::MediaOrder;
 use super::registrar::Phones;
 use super::understood::Beyond;
 use crate::emergency::facts::{CallId, DeviceId, Input, LegId, Side};
@@ -72,6 +73,13 @@ pub enum Do {
         /// Its call.
         call: CallId,
     },
+    /// Something for the voice of this call.
+    Media {
+        /// The call.
+        call: CallId,
+        /// What.
+        order: MediaOrder,
+    },
     /// Something beside the calls. Its fate is never told to the shard.
     Side(Side),
 }
@@ -100,6 +108,8 @@ pub(super) enum Wake {
     Errand(Errand),
     /// A registration may be over.
     Device(DeviceId),
+    /// All has been read.
+    ReadBack(CallKey),
 }
 
 /// See the module's docs.
@@ -231,6 +241,7 @@ impl Shard {
                 Wake::Silence(call, leg) => self.ordinary_silence(call, leg, now),
                 Wake::Errand(errand) => self.run_errand(errand, now),
                 Wake::Device(device) => self.device_due(device, now),
+                Wake::ReadBack(call) => self.read_out(call, now),
             }
         }
         if self.story_deadline.is_some_and(|t| t <= now) {
@@ -266,8 +277,10 @@ impl Shard {
             Event::Invite { tx, msg, flow } => self.on_invite(tx, msg, flow, now),
             Event::Request { tx, dialog, msg, flow } => match dialog {
                 Some((here, owner @ Owner::Leg { .. })) => self.on_request_in_call(tx, here, owner, &msg, now),
+                Some((here, Owner::ReadBack(call))) => self.on_read_back_request(tx, here, call, &msg, now),
                 _ => self.on_request_outside(tx, &msg, flow, now),
             },
+            Event::Ack { owner: Owner::ReadBack(call), msg, .. } => self.on_read_back_ack(call, &msg, now),
             Event::Ack { dialog, msg, .. } => self.on_ack(dialog, &msg),
             Event::Cancelled { tx, .. } => self.on_cancelled(tx, now),
             Event::Response { tx, owner, msg } => self.on_response(tx, owner, msg, now),
@@ -280,6 +293,7 @@ impl Shard {
             Event::Unreachable { tx, owner } => self.on_no_response(tx, owner, true, now),
             Event::Lost { owner: Owner::Leg { call, leg, .. }, .. } => self.on_leg_lost(call, leg, now),
             Event::Lost { .. } => {}
+            Event::NoAck { owner: Owner::ReadBack(call), .. } => self.on_read_back_no_ack(call, now),
             Event::NoAck { owner, .. } => self.on_no_ack(owner, now),
         }
     }
@@ -288,6 +302,7 @@ impl Shard {
         match owner {
             Owner::Leg { call, leg, .. } => self.on_leg_response(tx, call, leg, msg, now),
             Owner::Passed(passed) => self.on_passed_response(passed, &msg, now),
+            Owner::ReadBack(_) => {}
             Owner::Own(errand) => self.on_errand_response(errand, &msg, now),
         }
     }
@@ -309,6 +324,7 @@ impl Shard {
             legs: SmallVec::new(),
             progress: Progress::Waiting,
             late_ack: None,
+            read_back: None,
         };
         let key = self.calls.insert(call);
         self.invites.insert(tx, key);

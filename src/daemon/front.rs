@@ -7,9 +7,10 @@
 use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
-use crate::bridge::{Classifier, Setup};
+use crate::bridge::{Classifier, MediaOrder, Opened, Setup};
 use crate::emergency::facts::CallId;
 use crate::io::clock;
+use crate::io::media::{self, Media};
 use crate::io::store::{Store, Written};
 use crate::io::transport::tcp::{Happened, Streams};
 use crate::io::transport::udp::{Inbox, LARGEST, Ports, Received};
@@ -56,6 +57,8 @@ pub struct Reload {
     pub ports: Arc<Ports>,
     /// Whose connections are not limited.
     pub known: Known,
+    /// Where audio of ours leaves from.
+    pub media: media::Settings,
 }
 
 /// What a [`Front`] is made of.
@@ -74,6 +77,8 @@ pub struct Parts {
     pub commands: UnboundedReceiver<Command>,
     /// Where leases are made durable.
     pub store: Box<dyn Store>,
+    /// Who reads to test calls.
+    pub media: Media,
     /// What was lost.
     pub counters: Arc<Counters>,
     /// The side thread.
@@ -117,7 +122,7 @@ impl Front {
         let now = clock::now();
         let (to_refusals, refusals) = unbounded_channel();
         let Some(classifier) = parts.worker.shard().classifier() else { return Err(io::Error::other("shard 0 has no story")) };
-        let near = Near { streams: parts.streams, store: parts.store, ordinary: parts.ordinary };
+        let near = Near { streams: parts.streams, store: parts.store, ordinary: parts.ordinary, media: parts.media };
         let mut front = Self {
             worker: parts.worker,
             classifier,
@@ -205,6 +210,7 @@ impl Front {
             thread.reload(&new.setup, &new.ports);
         }
         self.near.streams.set_known(new.known);
+        self.near.media.configure(&new.media);
         self.inboxes.retain(|inbox| new.ports.all().any(|port| Arc::ptr_eq(port, inbox.port())));
         if self.watch(&new.ports).is_err() {
             self.side.send(ToSide::Alarm("config_rejected", true));
@@ -357,6 +363,7 @@ struct Near {
     streams: Streams,
     store: Box<dyn Store>,
     ordinary: Vec<Ordinary>,
+    media: Media,
 }
 
 impl Outside for Near {
@@ -382,5 +389,9 @@ impl Outside for Near {
 
     fn commit(&mut self, call: CallId, row: Row) -> Written {
         self.store.commit(call, row)
+    }
+
+    fn media(&mut self, call: CallId, order: MediaOrder) -> Option<Opened> {
+        self.media.obey(call, order)
     }
 }

@@ -12,6 +12,7 @@ use super::side::{SideSender, SideThread, Status, ToSide};
 use super::worker::Worker;
 use super::{http, log, systemd};
 use crate::io::clock;
+use crate::io::media::{self, Media};
 use crate::io::notifier::post::Hook;
 use crate::io::notifier::smtp::Smtp;
 use crate::io::notifier::states::{Listeners, Teller};
@@ -168,6 +169,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let (commands, obeyed) = unbounded_channel();
     let beat = Arc::new(AtomicU64::new(clock::now().as_millis()));
     let known = assembled.known.clone();
+    let media = Media::start(media_settings(&config));
     let (beat_of_front, side_of_front, ports_of_front) = (Arc::clone(&beat), side.clone(), Arc::clone(&ports));
     let front = start_front(move || {
         let streams = Streams::new(bound.tcp, known, Arc::clone(&counters))?;
@@ -179,6 +181,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
             from_shards,
             commands: obeyed,
             store,
+            media,
             counters,
             side: side_of_front,
             beat: beat_of_front,
@@ -288,19 +291,29 @@ fn open_store() -> Opened {
     store::in_memory()
 }
 
+/// Where audio of ours leaves from.
+fn media_settings(config: &Config) -> media::Settings {
+    let config::Media { bind, public, ports } = config.media;
+    media::Settings { bind, public, ports, language: language(config) }
+}
+
 /// How the contacts are told.
 fn notifier_settings(config: &Config) -> Result<notifier::Settings, Failure> {
     let smtp = match (&config.notify.smtp, &config.notify.from) {
         (Some(url), Some(from)) => Some(Arc::new(Smtp::new(url.reveal(), from.reveal(), &config.node.domain)?)),
         _ => None,
     };
-    let language = match config.node.language {
+    let webhook = hook(config.notify.webhook.as_ref())?;
+    let pace = notifier::Pace::default().faster(config.time_scale);
+    Ok(notifier::Settings { smtp, webhook, language: language(config), pace })
+}
+
+const fn language(config: &Config) -> Language {
+    match config.node.language {
         config::Language::English => Language::English,
         config::Language::Spanish => Language::Spanish,
         config::Language::French => Language::French,
-    };
-    let webhook = hook(config.notify.webhook.as_ref())?;
-    Ok(notifier::Settings { smtp, webhook, language, pace: notifier::Pace::default().faster(config.time_scale) })
+    }
 }
 
 /// Who is told of alarms and presence.
@@ -522,7 +535,12 @@ impl Control {
         let notify = notifier_settings(&config).map_err(|e| vec![e.to_string()])?;
         let listeners = listeners_of(&config).map_err(|e| vec![e.to_string()])?;
         let (answer, answered) = oneshot::channel();
-        let reload = Reload { setup: assembled.setup.clone(), ports: Arc::clone(&ports), known: assembled.known.clone() };
+        let reload = Reload {
+            setup: assembled.setup.clone(),
+            ports: Arc::clone(&ports),
+            known: assembled.known.clone(),
+            media: media_settings(&config),
+        };
         let _ = self.commands.send(Command::Reload(Box::new(reload), answer));
         match answered.await {
             Ok(Ok(())) => {}

@@ -5,7 +5,7 @@
 
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
-use crate::bridge::Setup;
+use crate::bridge::{MediaOrder, Opened, Setup};
 use crate::emergency::facts::CallId;
 use crate::io::clock;
 use crate::io::store::{Keeper, Written};
@@ -269,6 +269,11 @@ impl Outside for ToFront {
 
     fn commit(&mut self, _: CallId, _: Row) -> Written {
         Written::Now
+    }
+
+    /// Test calls are in the front only.
+    fn media(&mut self, _: CallId, _: MediaOrder) -> Option<Opened> {
+        None
     }
 }
 

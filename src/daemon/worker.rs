@@ -4,7 +4,7 @@
 //! [`Outside`] for.
 
 use super::side::{SideSender, ToSide};
-use crate::bridge::{Do, Setup, Shard};
+use crate::bridge::{Do, MediaOrder, Opened, Setup, Shard};
 use crate::emergency::facts::{CallId, Side};
 use crate::io::kill;
 use crate::io::store::{Keeper, Written};
@@ -30,6 +30,8 @@ pub trait Outside {
     fn release(&mut self, shard: u8, call: CallId);
     /// Begins to make a lease's row durable.
     fn commit(&mut self, call: CallId, row: Row) -> Written;
+    /// Tells a voice; `Some` where one was asked for and is ready.
+    fn media(&mut self, call: CallId, order: MediaOrder) -> Option<Opened>;
 }
 
 /// See the module's docs.
@@ -123,6 +125,13 @@ impl Worker {
                 }
                 Do::Keep(flow) => outside.keep(flow),
                 Do::Release { shard, call } => outside.release(shard, call),
+                Do::Media { call, order } => {
+                    let asked = matches!(order, MediaOrder::Open { .. });
+                    let opened = outside.media(call, order);
+                    if asked {
+                        self.shard.media_opened(call, opened, now);
+                    }
+                }
                 Do::Side(Side::Keep(row)) => self.keeper.keep(row),
                 Do::Side(side) => self.side.send(ToSide::Effect(side)),
             }

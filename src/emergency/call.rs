@@ -18,6 +18,7 @@ use super::outputs::Outputs;
 use super::path::{Attempt, moves_on, target};
 use super::presence::EndedBy;
 use super::privacy::Outcome;
+use super::reading::{NO_TRUNK_FOR_THE_TEST, Reading};
 use super::site::{Profile, Site};
 use crate::pool::Pool;
 use crate::words::{Civic, E164, Private, Time};
@@ -40,6 +41,8 @@ pub enum EmergencyCall {
     Ringing(Ringing),
     /// Answered.
     Talking(Talking),
+    /// A test that no trunk took: we read back what it would have shown (RULES R5).
+    Reading(Reading),
     /// Over.
     Ended(Ended),
 }
@@ -203,6 +206,7 @@ impl EmergencyCall {
             Self::Placing(state) => state.handle(event, world),
             Self::Ringing(state) => state.handle(event, world),
             Self::Talking(state) => state.handle(event, world),
+            Self::Reading(state) => state.handle(event, world.out),
             Self::Ended(state) => Self::Ended(state),
         }
     }
@@ -211,7 +215,7 @@ impl EmergencyCall {
     pub fn deadline(&self, site: &Site, now: Time) -> Option<Time> {
         match self {
             Self::Placing(state) => state.deadline(site, now),
-            Self::Ringing(_) | Self::Talking(_) | Self::Ended(_) => None,
+            Self::Ringing(_) | Self::Talking(_) | Self::Reading(_) | Self::Ended(_) => None,
         }
     }
 
@@ -221,6 +225,7 @@ impl EmergencyCall {
             Self::Placing(s) => &s.facts,
             Self::Ringing(s) => &s.placing.facts,
             Self::Talking(s) => &s.facts,
+            Self::Reading(s) => &s.facts,
             Self::Ended(s) => &s.facts,
         }
     }
@@ -231,6 +236,7 @@ impl EmergencyCall {
             Self::Placing(s) => &mut s.facts,
             Self::Ringing(s) => &mut s.placing.facts,
             Self::Talking(s) => &mut s.facts,
+            Self::Reading(s) => &mut s.facts,
             Self::Ended(s) => &mut s.facts,
         }
     }
@@ -241,6 +247,7 @@ impl EmergencyCall {
             Self::Placing(_) => ("placing", None),
             Self::Ringing(s) => ("ringing", s.placing.tries.get(s.leg.of).map(|t| t.attempt.trunk)),
             Self::Talking(s) => ("talking", Some(s.trunk)),
+            Self::Reading(_) => ("talking", None),
             Self::Ended(s) => ("ended", s.trunk),
         }
     }
@@ -521,7 +528,12 @@ impl Placing {
 
     fn failed(mut self, status: u16, world: &mut World<'_>) -> EmergencyCall {
         self.give_up_all(Because::AnotherTrunk, world);
-        let text = if self.facts.about.test { "No trunk took the test call" } else { "No trunk took the emergency call" };
+        if self.facts.about.test
+            && let Some(number) = self.facts.shown
+        {
+            return EmergencyCall::Reading(Reading::begin(self.facts, LegId(self.next_leg), number, world.out));
+        }
+        let text = if self.facts.about.test { NO_TRUNK_FOR_THE_TEST } else { "No trunk took the emergency call" };
         world.out.call(CallEffect::Refuse { call: self.facts.call, status, retry_after: None, text });
         self.facts.never_placed(world.out);
         if !self.facts.about.test {

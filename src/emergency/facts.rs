@@ -331,6 +331,21 @@ pub enum CallEffect {
         /// The leg.
         leg: LegId,
     },
+    /// Answer the caller of a test ourselves and read back what the call would have shown (RULES R5). What becomes of it is
+    /// told as of a leg: [`LegEvent::Answered`], or [`LegEvent::Refused`] with 488 where the caller cannot hear us and 503
+    /// where we cannot read now; then [`Input::Ended`].
+    ReadBack {
+        /// The call.
+        call: CallId,
+        /// The new leg.
+        leg: LegId,
+        /// The callback number.
+        number: Private<E164>,
+        /// `direct-routing` or `direct-offer`.
+        path: &'static str,
+        /// `en`, `es`, `fr`; the node's language where none.
+        language: Option<String>,
+    },
     /// Tell the caller a final error.
     Refuse {
         /// The call.

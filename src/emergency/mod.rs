@@ -7,7 +7,7 @@
 //!
 //! Policy, free functions on data: [`number`], [`caller`], [`abroad`], [`path`], [`ladder`], [`callback`], [`presence`],
 //! [`notice`], [`privacy`]. Mechanism: [`gateway`], [`call`] (the call out), [`ringing`] (the call back), [`second_call`],
-//! [`lease`], [`lane`], [`outputs`].
+//! [`reading`] (a test that nobody took), [`lease`], [`lane`], [`outputs`].
 
 pub mod abroad;
 pub mod call;
@@ -26,6 +26,7 @@ pub mod outputs;
 pub mod path;
 pub mod presence;
 pub mod privacy;
+pub mod reading;
 pub mod ringing;
 pub mod second_call;
 pub mod site;

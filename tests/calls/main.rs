@@ -11,6 +11,7 @@ mod location;
 mod ordinary;
 mod phones;
 mod presence;
+mod read_back;
 mod second_calls;
 mod trunk_digest;
 mod world;

@@ -1,7 +1,7 @@
 //! A world on paper: one shard, a clock that is a field, and neighbours who say what a test makes them say.
 
 use bytes::Bytes;
-use e911d::bridge::{Do, Setup, Shard};
+use e911d::bridge::{Do, MediaOrder, Opened, Setup, Shard};
 use e911d::daemon::{assemble, config};
 use e911d::emergency::facts::{CallId, Side};
 use e911d::sip::{ClientKey, Flow, Message, Name, Transport};
@@ -88,6 +88,10 @@ pub struct World {
     pub sides: Vec<Side>,
     /// Calls that other shards shall release, and those shards.
     pub releases: Vec<(u8, CallId)>,
+    /// What the voice was told, in order.
+    pub media: Vec<MediaOrder>,
+    /// Where a voice would speak from, and for how long; none: there is none.
+    pub voice: Option<Opened>,
 }
 
 impl World {
@@ -108,7 +112,9 @@ impl World {
     pub fn of_shard(index: u8, setup: &Setup) -> Self {
         let now = Time::from_micros(1_000_000_000);
         let shard = Shard::new(index, setup, now).expect("a shard");
-        Self { shard, now, sent: Vec::new(), sides: Vec::new(), releases: Vec::new() }
+        let voice = Opened { at: "127.0.0.1:20000".parse().expect("an address"), lasts: Duration::from_secs(20) };
+        let (sent, sides, releases, media) = Default::default();
+        Self { shard, now, sent, sides, releases, media, voice: Some(voice) }
     }
 
     /// Another shard wants this call released.
@@ -160,6 +166,13 @@ impl World {
         assert!(self.sent.is_empty(), "{}", self.listing());
     }
 
+    fn media(&mut self, call: CallId, order: MediaOrder) {
+        if matches!(order, MediaOrder::Open { .. }) {
+            self.shard.media_opened(call, self.voice, self.now);
+        }
+        self.media.push(order);
+    }
+
     fn listing(&self) -> String {
         self.sent.iter().fold(String::new(), |mut all, s| {
             let _ = writeln!(all, "  -> {} {}", s.to, text(&s.msg).lines().next().unwrap_or_default());
@@ -179,6 +192,7 @@ impl World {
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
                 Do::Keep(_) => {}
                 Do::Release { shard, call } => self.releases.push((shard, call)),
+                Do::Media { call, order } => self.media(call, order),
                 Do::Side(side) => self.sides.push(side),
             }
         }

@@ -4,4 +4,5 @@ mod callbacks;
 mod leases;
 mod placing;
 mod second_calls;
+mod test_calls;
 pub(super) mod world;

@@ -416,7 +416,7 @@ fn r5_a_test_takes_the_path_of_911_to_the_test_number_without_second_round_and_t
     w.refuse(call, 0, 503);
     w.refuse(call, 1, 503);
     let heard = w.heard();
-    assert_eq!(heard, ["commit", "place 1 b urn:service:test.sos", "refuse 503", "notice test not_connected to it@example.com"]);
+    assert_eq!(heard, ["commit", "place 1 b urn:service:test.sos", "read back 2 +14255550200 direct-routing -"]);
 }
 
 #[test]

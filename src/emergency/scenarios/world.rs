@@ -273,6 +273,9 @@ fn effect_word(effect: &CallEffect) -> String {
         CallEffect::Progress { leg, .. } => format!("progress {}", leg.0),
         CallEffect::Ringing { .. } => "180".into(),
         CallEffect::Connect { leg, .. } => format!("connect {}", leg.0),
+        CallEffect::ReadBack { leg, number, path, language, .. } => {
+            format!("read back {} {} {path} {}", leg.0, number.reveal(), language.as_deref().unwrap_or("-"))
+        }
         CallEffect::RefuseAbroad { number, .. } => format!("refuse 403 dial {number}"),
         CallEffect::Refuse { status, retry_after, .. } => match retry_after {
             Some(_) => format!("refuse {status} later"),

@@ -28,6 +28,7 @@ pub use lint::{Finding, lint};
 
 use crate::emergency::notice::{BROUGHT, Kind, Notice};
 use crate::emergency::privacy::Outcome;
+use crate::emergency::reading::READ_BACK;
 use crate::words::wall::utc;
 use compiled::Compiled;
 use serde::Serialize;
@@ -353,6 +354,12 @@ fn translated(remark: &'static str, language: Language) -> &'static str {
         (Language::French, "The callback number shown is shared with other callers.") => {
             "Le numéro de rappel affiché est partagé avec d'autres appelants."
         }
+        (Language::Spanish, READ_BACK) => {
+            "Ninguna troncal aceptó la llamada de prueba; la propia pasarela contestó y leyó el número de devolución de llamada."
+        }
+        (Language::French, READ_BACK) => {
+            "Aucune ligne réseau n'a pris l'appel d'essai ; la passerelle a répondu elle-même et lu le numéro de rappel."
+        }
         _ => remark,
     }
 }
@@ -519,6 +526,15 @@ pub(super) mod tests {
             for language in [Language::Spanish, Language::French] {
                 assert_ne!(translated(remark, language), remark, "{language:?}");
             }
+        }
+    }
+
+    #[test]
+    fn r5_that_a_test_was_read_back_is_told_in_the_readers_language() {
+        let n = Notice { remark: Some(READ_BACK), ..notice(Kind::Test, Some(Outcome::NotConnected)) };
+        assert!(english(&n).text.ends_with(&format!("Please note: {READ_BACK}\n")));
+        for language in [Language::Spanish, Language::French] {
+            assert_ne!(translated(READ_BACK, language), READ_BACK, "{language:?}");
         }
     }
 
