@@ -463,3 +463,137 @@ fn reason(because: Because) -> &'static str {
         Because::AnotherTrunk => "SIP;cause=200;text=\"Another trunk took the call\"",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Access, Link, Links, Setup, Source, Sources};
+    use super::*;
+    use crate::emergency::facts::TrunkId;
+    use crate::emergency::notice::recipients;
+    use crate::emergency::number::Numbers;
+    use crate::emergency::site::*;
+    use crate::sip::{Local, Locals};
+    use crate::words::{Country, Private};
+    use std::collections::BTreeMap;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const PBX: &str = "127.0.0.1:15090";
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn flow(remote: &str) -> Flow {
+        Flow { transport: Transport::Udp, listener: 0, remote: at(remote), connection: 0 }
+    }
+
+    fn number(text: &str) -> E164 {
+        E164::parse(text).expect("a number")
+    }
+
+    /// One PBX, one trunk with one number.
+    fn setup() -> Setup {
+        let trunk = Trunk {
+            name: "a".to_owned(),
+            path: Path::DirectRouting,
+            trust_marks: false,
+            fallback_number: None,
+            default_number: Some(Private::new(number("+14255550100"))),
+            routes_to_us: Vec::new(),
+            numbers: Vec::new(),
+            emergency_target: EmergencyTarget::Number,
+            gone: false,
+        };
+        let route = VoiceRoute {
+            name: "all".to_owned(),
+            pattern: regex::Regex::new("^911$").expect("a pattern"),
+            trunks: vec![TrunkId(0)],
+            emergency: true,
+        };
+        let site = Site {
+            country: Some(Country::US),
+            peers: vec![Peer { name: "pbx".to_owned(), country: None, site: None, identity_from: Vec::new(), desk: None }],
+            trunks: vec![trunk],
+            agents: Vec::new(),
+            routes: vec![route],
+            shelves: Vec::new(),
+            numbers: Numbers::new(&[Country::US], &[], &BTreeMap::new()).expect("a number plan"),
+            profile: Profile::Emergency,
+            inbound: None,
+            contingency: None,
+            placing: PlacingTimes::default(),
+            callback: CallbackTimes::default(),
+            presence_hold: Duration::ZERO,
+            site_contacts: recipients(&[]),
+            test_contacts: recipients(&[]),
+        };
+        let link = |remote: &str| Link {
+            name: String::new(),
+            flow: flow(remote),
+            host: remote.to_owned(),
+            probe: None,
+            credentials: None,
+        };
+        let links = Links {
+            trunks: vec![link("127.0.0.1:15070")],
+            peers: vec![link(PBX)],
+            sources: Sources::new(&[vec![Source::Socket(at(PBX))]], &[Vec::new()]),
+            domain: "gw.example.net".to_owned(),
+            ..Links::default()
+        };
+        let local = Local { transport: Transport::Udp, sent_by: "127.0.0.1:15060".to_owned(), ipv6: false };
+        Setup {
+            site: Arc::new(site),
+            links: Arc::new(links),
+            locals: Arc::new(Locals(vec![local])),
+            secret: 7,
+            shards: 1,
+            access: Arc::new(Access::default()),
+            presence: None,
+        }
+    }
+
+    /// The Request-URIs of the INVITEs that leave.
+    fn invited(shard: &mut Shard) -> Vec<String> {
+        let sent = std::iter::from_fn(|| shard.poll()).filter_map(|what| match what {
+            Do::Send(t) => Some(String::from_utf8_lossy(&t.bytes).into_owned()),
+            _ => None,
+        });
+        sent.filter_map(|m| Some(m.strip_prefix("INVITE ")?.split(' ').next()?.to_owned())).collect()
+    }
+
+    #[test]
+    fn r5_whatever_was_decided_before_no_test_leaves_for_the_real_number_or_service() {
+        let now = Time::from_micros(1_000_000);
+        let targets = || {
+            [
+                (Target::Number(Private::new("911".to_owned())), "sip:911@"),
+                (Target::Urn("urn:service:sos".to_owned()), "urn:service:sos"),
+                (Target::Urn("urn:service:sos.fire".to_owned()), "urn:service:sos.fire"),
+                (Target::Contingency(Private::new(number("+12065559000"))), "sip:+12065559000@"),
+                (Target::Number(Private::new("933".to_owned())), "sip:933@"),
+            ]
+        };
+        for test in [true, false] {
+            let mut shard = Shard::new(0, &setup(), now).expect("a shard");
+            let invite = format!(
+                "INVITE sip:933@x SIP/2.0\r\nVia: SIP/2.0/UDP {PBX};branch=z9hG4bK1\r\nMax-Forwards: 70\r\nFrom: <sip:al@x>;tag=1\r\n\
+                 To: <sip:933@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContact: <sip:al@{PBX}>\r\nContent-Length: 0\r\n\r\n"
+            );
+            shard.receive(flow(PBX), Message::scan(invite.into()).expect("a message"), now);
+            let key = shard.calls.keys().next().expect("a call");
+            shard.committed(key.id(), now);
+            assert_eq!(invited(&mut shard), ["sip:933@127.0.0.1:15070;user=phone"]);
+            for (leg, (target, uri)) in (10..).map(LegId).zip(targets()) {
+                let shown = number("+14255550100");
+                let (trunk, form) = (TrunkId(0), BodyForm::Whole);
+                shard.place(key, leg, Placement { trunk, target, shown, form, test, moved: None, min_se: None }, now);
+                let left = invited(&mut shard);
+                let may = !test || uri.contains("933");
+                assert!(if may { left[0].starts_with(uri) } else { left.is_empty() }, "test {test}, {uri}: {left:?}");
+            }
+        }
+    }
+}
