@@ -16,7 +16,7 @@ pub struct Baresip {
     control: TcpStream,
     unread: Vec<u8>,
     events: Vec<String>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// What a phone does when it rings.
@@ -62,6 +62,7 @@ impl Baresip {
             let text = std::fs::read_to_string(templates.join(name)).unwrap();
             let text = text.replace("@ACCOUNT@", account).replace("@ANSWER@", answer).replace("@CALLS@", &lines.to_string());
             let text = text.replace("@ADDRESS@", &ip.to_string()).replace("@MODULES@", &modules().display().to_string());
+            let text = text.replace("@RECORDINGS@", &dir.path().display().to_string());
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         std::fs::write(dir.path().join("contacts"), "").unwrap();
@@ -70,7 +71,7 @@ impl Baresip {
         let child = Child::start(&format!("baresip {user}"), command);
         let control = until("baresip's control socket", Duration::from_secs(10), || TcpStream::connect((ip, 4444)).ok());
         control.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        Self { child, control, unread: Vec::new(), events: Vec::new(), _dir: dir }
+        Self { child, control, unread: Vec::new(), events: Vec::new(), dir }
     }
 
     /// Waits until it has said this on its terminal, at any time since its start: it registers before anybody can ask it.
@@ -106,6 +107,19 @@ impl Baresip {
             }
             self.read();
         }
+    }
+
+    /// All that it has heard in its calls so far, 16 bits a sample.
+    pub fn heard(&self) -> Vec<i16> {
+        let mut files: Vec<_> = std::fs::read_dir(self.dir.path()).unwrap().flatten().map(|f| f.path()).collect();
+        files.retain(|f| f.to_string_lossy().ends_with("-dec.wav"));
+        files.sort();
+        let samples = |file: &PathBuf| {
+            let bytes = std::fs::read(file).unwrap();
+            let data = bytes.windows(4).position(|w| w == b"data").expect("a WAV file") + 8;
+            bytes[data..].chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect::<Vec<_>>()
+        };
+        files.iter().flat_map(samples).collect()
     }
 
     fn command(&mut self, name: &str, parameters: &str) {
