@@ -466,7 +466,7 @@ fn reason(because: Because) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Access, Link, Links, Setup, Source, Sources};
+    use super::super::{Access, Agents, Link, Links, Setup, Source, Sources};
     use super::*;
     use crate::emergency::facts::TrunkId;
     use crate::emergency::notice::recipients;
@@ -504,6 +504,7 @@ mod tests {
             routes_to_us: Vec::new(),
             numbers: Vec::new(),
             emergency_target: EmergencyTarget::Number,
+            adds_location: false,
             gone: false,
         };
         let route = VoiceRoute {
@@ -545,6 +546,9 @@ mod tests {
         };
         let local = Local { transport: Transport::Udp, sent_by: "127.0.0.1:15060".to_owned(), ipv6: false };
         Setup {
+            agents: Arc::new(Agents::new(&site)),
+            lines: Arc::default(),
+            booted: Duration::ZERO,
             site: Arc::new(site),
             links: Arc::new(links),
             locals: Arc::new(Locals(vec![local])),
@@ -589,7 +593,12 @@ mod tests {
             for (leg, (target, uri)) in (10..).map(LegId).zip(targets()) {
                 let shown = number("+14255550100");
                 let (trunk, form) = (TrunkId(0), BodyForm::Whole);
-                shard.place(key, leg, Placement { trunk, target, shown, form, test, moved: None, min_se: None }, now);
+                shard.place(
+                    key,
+                    leg,
+                    Placement { trunk, target, shown, form, test, moved: None, min_se: None, location: None },
+                    now,
+                );
                 let left = invited(&mut shard);
                 let may = !test || uri.contains("933");
                 assert!(if may { left[0].starts_with(uri) } else { left.is_empty() }, "test {test}, {uri}: {left:?}");

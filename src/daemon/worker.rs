@@ -283,6 +283,10 @@ desk = "sip:security@127.0.0.1:15095;transport=tcp"
         fn commit(&mut self, _: CallId, _: Row) -> Written {
             Written::Now
         }
+
+        fn media(&mut self, _: CallId, _: MediaOrder) -> Option<Opened> {
+            None
+        }
     }
 
     #[test]
