@@ -148,6 +148,8 @@ impl Front {
 
     /// Runs until told to stop.
     pub async fn run(mut self) {
+        // What was restored goes its way before the first message; rows that it makes are written before "settled".
+        let _ = catch_unwind(AssertUnwindSafe(|| self.worker.settle(&mut self.near, clock::now())));
         let turns = std::future::poll_fn(|cx| {
             // A panic costs the message that caused it, not the other calls.
             catch_unwind(AssertUnwindSafe(|| self.poll(cx))).unwrap_or_else(|_| self.after_panic(cx))

@@ -18,7 +18,7 @@ use crate::io::notifier::smtp::Smtp;
 use crate::io::notifier::states::{Listeners, Teller};
 use crate::io::notifier::template::{Language, Templates};
 use crate::io::notifier::{self, Notifier};
-use crate::io::store::{self, Opened};
+use crate::io::store::{Keeper, Opened, sqlite};
 use crate::io::transport::Counters;
 use crate::io::transport::tcp::{Listener, Streams};
 use crate::io::transport::udp::{Port, Ports};
@@ -44,6 +44,12 @@ const PLACING: Duration = Duration::from_millis(4300);
 const LAST: Duration = Duration::from_millis(4800);
 /// Everything (RULES B2).
 const GONE: Duration = Duration::from_millis(4950);
+/// How long the ready line may wait for the config to be on record.
+const ACCEPTING: Duration = Duration::from_millis(250);
+/// How long the store may take to have everything once the front is gone.
+const FLUSHING: Duration = Duration::from_millis(50);
+/// How much of the end is the store's.
+const CLOSING: Duration = Duration::from_millis(100);
 /// How long mails that are on their way may take after the calls.
 const LAST_MAILS: Duration = Duration::from_secs(4);
 /// The loop is taken for dead after that.
@@ -104,7 +110,7 @@ impl Loaded {
     /// What the state directory that the bad file names accepted last.
     fn accepted(bad: &str) -> Option<Self> {
         let state_dir = config::state_dir(bad, std::env::vars())?;
-        let text = accepted::load(&state_dir).ok()??;
+        let text = accepted::load(&state_dir)?;
         let config = config::read(&text, &accepted::path(&state_dir), std::env::vars()).ok()?;
         Some(Self { config, text, rejected: None })
     }
@@ -118,15 +124,16 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     web.set_nonblocking(true)?;
     let web_address = web.local_addr()?;
 
-    let secret = std::hash::RandomState::new().build_hasher().finish();
+    let counters = Arc::new(Counters::default());
+    let status = Arc::new(Status::new(&config.node.name, Arc::clone(&counters)));
+    let Opened { store, keeper, saved } = open_store(&config, &status)?;
+    let secret = saved.secret.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
     let threads = ordinary_threads();
     let shards = u8::try_from(threads + 1).unwrap_or(u8::MAX);
     let assembled = assemble(&config, &bound.addresses, secret, shards, None)?;
     let (ports, failed) = Ports::new(bound.udp.clone(), assembled.flows(), &Ports::default());
     let ports = Arc::new(ports);
 
-    let counters = Arc::new(Counters::default());
-    let status = Arc::new(Status::new(&config.node.name, Arc::clone(&counters)));
     let (to_side, from_all) = unbounded_channel();
     let side = SideSender::new(to_side);
     let (notify, notify_settings) = watch::channel(notifier_settings(&config)?);
@@ -145,7 +152,6 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         queue: from_all,
         status: Arc::clone(&status),
         notices: to_notifier,
-        state_dir: config.node.state_dir.clone(),
         site: Arc::clone(&assembled.setup.site),
     };
     let side_handle = start_side(side_thread, web, async move { notifier.run(notices).await }, teller.run(states))?;
@@ -164,7 +170,8 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         ordinary.push(Ordinary::start(index, &common)?.0);
     }
     let now = clock::now();
-    let mut worker = Worker::new(0, &assembled.setup, Arc::clone(&ports), Arc::clone(&counters), side.clone(), keeper, now)?;
+    let mut worker =
+        Worker::new(0, &assembled.setup, Arc::clone(&ports), Arc::clone(&counters), side.clone(), keeper.clone(), now)?;
     worker.restore(&saved, now);
     let (commands, obeyed) = unbounded_channel();
     let beat = Arc::new(AtomicU64::new(clock::now().as_millis()));
@@ -208,6 +215,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         commands,
         side,
         side_handle,
+        keeper,
         notify,
         listeners,
         status,
@@ -217,7 +225,8 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         ends: Time::ZERO,
     };
     if loaded.rejected.is_none() {
-        control.accept(&config, &loaded.text);
+        control.accept(&loaded.text);
+        control.keeper.flush(ACCEPTING);
     }
     Ok(control)
 }
@@ -272,6 +281,8 @@ enum Failure {
     #[error(transparent)]
     Numbers(#[from] crate::pool::PoolError),
     #[error(transparent)]
+    Store(#[from] sqlite::Taken),
+    #[error(transparent)]
     System(#[from] io::Error),
 }
 
@@ -287,8 +298,10 @@ impl Failure {
 }
 
 /// What keeps leases. A new kind of store is an arm here.
-fn open_store() -> Opened {
-    store::in_memory()
+fn open_store(config: &Config, status: &Arc<Status>) -> Result<Opened, Failure> {
+    let status = Arc::clone(status);
+    let store_failed = move |failed| status.set_alarm("store_failed", failed);
+    Ok(sqlite::open(&config.node.state_dir, &clock::boot_id(), Box::new(store_failed))?)
 }
 
 /// Where audio of ours leaves from.
@@ -430,6 +443,7 @@ struct Control {
     commands: UnboundedSender<Command>,
     side: SideSender,
     side_handle: thread::JoinHandle<()>,
+    keeper: Keeper,
     notify: watch::Sender<notifier::Settings>,
     listeners: watch::Sender<Listeners>,
     status: Arc<Status>,
@@ -455,13 +469,17 @@ impl Control {
     fn run(mut self) -> ExitCode {
         let Ok(runtime) = current_thread_runtime() else { return ExitCode::from(FAILED) };
         let code = runtime.block_on(self.obey_signals());
-        let Self { commands, side, side_handle, ends, .. } = self;
+        let Self { commands, side, side_handle, keeper, ends, .. } = self;
         drop((commands, side));
+        // What is to survive comes before the last mails, and once more after them.
+        keeper.flush(FLUSHING);
         // The log's last lines and the last mails; whoever holds the terminal up is not waited for.
-        let deadline = ends.max(clock::now() + Duration::from_millis(100));
-        while !side_handle.is_finished() && clock::now() < deadline {
+        let now = clock::now();
+        let ends = ends.max(now + CLOSING + Duration::from_millis(100));
+        while !side_handle.is_finished() && clock::now() + CLOSING < ends {
             thread::sleep(Duration::from_millis(2));
         }
+        keeper.close(ends.since(clock::now()));
         ExitCode::from(code)
     }
 
@@ -552,7 +570,7 @@ impl Control {
         report_contacts(&config);
         self.side.send(ToSide::Site(Arc::clone(&assembled.setup.site)));
         (self.assembled, self.ports) = (assembled, ports);
-        self.accept(&config, &text);
+        self.accept(&text);
         Ok(())
     }
 
@@ -570,12 +588,8 @@ impl Control {
     }
 
     /// Keeps the configuration for a start with a bad file.
-    fn accept(&self, config: &Config, text: &str) {
-        let _ = std::fs::create_dir(&config.node.state_dir);
-        if let Err(e) = accepted::save(&config.node.state_dir, text) {
-            error!(event = "the state directory cannot be written: calls go on from memory", reason = %e.kind());
-            self.side.send(ToSide::Alarm("store_failed", true));
-        }
+    fn accept(&self, text: &str) {
+        self.keeper.keep(accepted::row(text));
     }
 
     fn say_alive(&self) {

@@ -14,7 +14,6 @@ use crate::io::transport::Counters;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -35,8 +34,6 @@ const ALARMS: [&str; 11] = [
     "desk_unreachable",
     "loop",
 ];
-/// How often the state directory is tried: operators see an alarm within 5 s.
-const STATE_CHECK: Duration = Duration::from_secs(4);
 
 /// What the side thread is told.
 pub enum ToSide {
@@ -180,8 +177,6 @@ pub struct SideThread {
     pub status: Arc<Status>,
     /// Who writes to the contacts.
     pub notices: UnboundedSender<Notice>,
-    /// What must be writable.
-    pub state_dir: PathBuf,
     /// The configuration, for names.
     pub site: Arc<Site>,
 }
@@ -189,16 +184,9 @@ pub struct SideThread {
 impl SideThread {
     /// Runs until every sender is gone.
     pub async fn run(mut self) {
-        let mut state_check = tokio::time::interval(STATE_CHECK);
         let mut census = BTreeMap::new();
-        loop {
-            tokio::select! {
-                told = self.queue.recv() => match told {
-                    Some(what) => self.take(what, &mut census),
-                    None => return,
-                },
-                _ = state_check.tick() => self.check_state_dir(),
-            }
+        while let Some(what) = self.queue.recv().await {
+            self.take(what, &mut census);
         }
     }
 
@@ -258,14 +246,5 @@ impl SideThread {
 
     fn trunk(&self, trunk: Option<TrunkId>) -> String {
         trunk.and_then(|t| self.site.trunk(t)).map_or_else(|| "none".to_owned(), |t| t.name.clone())
-    }
-
-    /// Tries the state directory without holding anything up: a disk may hang.
-    fn check_state_dir(&self) {
-        let (status, probe) = (Arc::clone(&self.status), self.state_dir.join(".probe"));
-        tokio::task::spawn_blocking(move || {
-            let tried = std::fs::write(&probe, b"1").and_then(|()| std::fs::remove_file(&probe));
-            status.set_alarm("store_failed", tried.is_err());
-        });
     }
 }

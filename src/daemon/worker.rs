@@ -70,6 +70,12 @@ impl Worker {
         self.shard.restore(saved, now);
     }
 
+    /// Carries out what [`Self::restore`] has decided. From then on the rows' times are this boot's.
+    pub fn settle(&mut self, outside: &mut impl Outside, now: Time) {
+        self.drain(outside, now);
+        self.keeper.settled();
+    }
+
     /// A new configuration and its sockets. After an error everything is as before.
     pub fn reload(&mut self, setup: &Setup, ports: Arc<Ports>, outside: &mut impl Outside, now: Time) -> Result<(), PoolError> {
         self.shard.reload(setup, now)?;

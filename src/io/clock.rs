@@ -22,6 +22,11 @@ pub fn wall_at(moment: Time) -> Duration {
     if moment > now { wall() + moment.since(now) } else { wall().saturating_sub(now.since(moment)) }
 }
 
+/// Which boot of the machine [`now`] counts from; empty where the kernel does not say (it does since Linux 2.3.16).
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
 fn micros(clock: ClockId) -> u64 {
     let at = clock_gettime(clock);
     let seconds = u64::try_from(at.tv_sec).unwrap_or(0);

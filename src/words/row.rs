@@ -68,12 +68,23 @@ pub struct Saved {
     tables: BTreeMap<Table, Vec<Kept>>,
     /// Whether the machine has not been booted since: only then do times in the rows mean anything (RULES L2).
     pub same_boot: bool,
+    /// Whether the process before us ended in an orderly way and had everything written down.
+    pub clean: bool,
+    /// What this node makes its identifiers from, the same in every process; none: the store did not give one.
+    pub secret: Option<u64>,
+    /// Another one in each process: durable before it is used, and random where the store could not be written.
+    pub era: u16,
 }
 
 impl Saved {
     /// Adds what was read.
     pub fn add(&mut self, table: Table, key: impl Into<Box<str>>, value: Vec<u8>) {
         self.tables.entry(table).or_default().push((key.into(), value));
+    }
+
+    /// A row's content.
+    pub fn get(&self, table: Table, key: &str) -> Option<&[u8]> {
+        self.rows(table).find(|(k, _)| *k == key).map(|(_, value)| value)
     }
 
     /// A table's rows, in the order of their keys.

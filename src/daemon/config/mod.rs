@@ -36,7 +36,7 @@ pub fn load(file: &Path, env: impl Iterator<Item = Variable>) -> Result<Config, 
     read(&text(file)?, file, env)
 }
 
-/// The file's text, for [`read`](fn@read) and [`accepted::save`].
+/// The file's text, for [`read`](fn@read) and [`accepted::row`].
 pub fn text(file: &Path) -> Result<String, Mistakes> {
     fs::read_to_string(file).map_err(|e| {
         let notes = mistake::Notebook::new(file, BTreeMap::new());

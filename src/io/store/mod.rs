@@ -4,14 +4,21 @@
 //! holds a call up: it says "done" at once or later, and the story goes on after 50 ms whether it did or not.
 //! [`Keeper`] is the way for everything that nobody waits for. Rows are plain data ([`Row`]); what they mean is
 //! known where they are made.
+//!
+//! [`sqlite`] is the store of one machine.
 
 mod memory;
+pub mod sqlite;
 
 pub use memory::in_memory;
 
 use crate::emergency::facts::CallId;
 use crate::words::{Row, Saved};
+use std::sync::mpsc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 /// A store, open.
 pub struct Opened {
@@ -41,11 +48,68 @@ pub trait Store: Send {
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<CallId>;
 }
 
+/// What a store is told, in this order.
+enum Order {
+    /// A row that nobody waits for.
+    Keep(Row),
+    /// A row that a call waits for.
+    Commit(CallId, Row),
+    /// See [`Keeper::settled`].
+    Settled,
+    /// Tell when everything up to here is durable.
+    Flush(mpsc::Sender<()>),
+    /// Read records.
+    Records { below: i64, most: usize, answer: oneshot::Sender<Vec<(i64, Vec<u8>)>> },
+    /// The end; tell whether everything is durable.
+    Close(mpsc::Sender<bool>),
+}
+
 /// Hands rows over that no call waits for. Never blocks, never fails.
 #[derive(Clone, Default)]
-pub struct Keeper {}
+pub struct Keeper {
+    orders: Option<UnboundedSender<Order>>,
+}
 
 impl Keeper {
-    /// Begins to write this row.
-    pub fn keep(&self, _row: Row) {}
+    /// Begins to write this row. A row of [`Table::Record`](crate::words::Table::Record) has no key: it is added under the
+    /// next number, and forgotten by that number in decimal.
+    pub fn keep(&self, row: Row) {
+        self.send(Order::Keep(row));
+    }
+
+    /// What was restored has been kept again with times of this boot (or was of this boot): from here on the times in all
+    /// rows belong to this boot. Until this is durable, a restart sees [`Saved::same_boot`] as this one did.
+    pub fn settled(&self) {
+        self.send(Order::Settled);
+    }
+
+    /// Waits until everything that was handed over so far is durable; false: not within this time. Not for a thread that
+    /// carries calls.
+    pub fn flush(&self, within: Duration) -> bool {
+        let (done, flushed) = mpsc::channel();
+        self.send(Order::Flush(done));
+        self.orders.is_none() || flushed.recv_timeout(within).is_ok()
+    }
+
+    /// Writes what is still to be written, then that the stop was an orderly one, and closes the store; false: not within
+    /// this time. What is handed over afterwards goes nowhere.
+    pub fn close(&self, within: Duration) -> bool {
+        let (done, closed) = mpsc::channel();
+        self.send(Order::Close(done));
+        self.orders.is_none() || closed.recv_timeout(within).unwrap_or(false)
+    }
+
+    /// At most so many ordinary records with ids below this one, the newest first: `(id, content)`. Empty where there is no
+    /// store. Those that are not written yet are not among them.
+    pub async fn records(&self, below: i64, most: usize) -> Vec<(i64, Vec<u8>)> {
+        let (answer, found) = oneshot::channel();
+        self.send(Order::Records { below, most, answer });
+        found.await.unwrap_or_default()
+    }
+
+    fn send(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(order);
+        }
+    }
 }

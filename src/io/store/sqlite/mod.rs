@@ -1,0 +1,273 @@
+//! Rows in one SQLite database, written by group commit (RULES L1, B1, B3).
+//!
+//! Two threads stand between a call and the disk. The *collector* ([`Collector`]) takes every row at once and keeps the last
+//! one of each key ([`pending`]), so memory is bounded by what lives, however long the disk stalls. The *disk* thread
+//! ([`disk`]) gets all of it as one batch, writes it as one transaction ([`file`]), and tells those who wait.
+//!
+//! Nothing here says no: where the state directory is missing, full, read-only or broken, rows wait in memory, the alarm
+//! stands, and they are written once it works again. Read [`open`] first.
+
+mod damage;
+mod disk;
+mod file;
+mod lock;
+mod pending;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use super::{Keeper, Opened, Order, Store, Written};
+use crate::emergency::facts::CallId;
+use crate::io::clock;
+use crate::words::{Row, Saved, Table, Time};
+use disk::{Disk, Done, Work};
+use file::node;
+use pending::Pending;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::MissedTickBehavior;
+use tracing::warn;
+
+/// A disk that gives no row for so long is not waited for when the daemon starts.
+const NO_SIGN: Duration = Duration::from_secs(2);
+/// And no disk is waited for longer than that.
+const OPENING: Duration = Duration::from_secs(20);
+/// A disk that has not written a batch after that has failed.
+const STUCK: Duration = Duration::from_secs(3);
+/// How often that is looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// Between two attempts to write.
+const RETRY: Duration = Duration::from_secs(1);
+/// Orders that are taken at once.
+const BURST: usize = 256;
+
+/// Another daemon uses this state directory.
+#[derive(Debug, thiserror::Error)]
+#[error("state_dir {0}: in use: is another e911d running?")]
+pub struct Taken(PathBuf);
+
+/// Told whether the alarm `store_failed` stands, whenever that changes.
+pub type StoreFailed = Box<dyn FnMut(bool) + Send>;
+
+/// Opens the database of this state directory, or goes on from memory until it can be opened. `boot`: the present boot's id
+/// ([`clock::boot_id`]). Waits for as long as the disk gives rows.
+///
+/// # Errors
+///
+/// Only if another process has the directory.
+pub fn open(dir: &Path, boot: &str, store_failed: StoreFailed) -> Result<Opened, Taken> {
+    let (orders, taken) = unbounded_channel();
+    let (written, durable) = unbounded_channel();
+    let (work, to_do) = mpsc::channel();
+    let (done, results) = unbounded_channel();
+    let (opened, saved) = mpsc::channel();
+    let progress = Arc::new(AtomicU64::new(0));
+    let disk = Disk {
+        dir: dir.to_owned(),
+        boot: boot.to_owned(),
+        work: to_do,
+        done,
+        written,
+        progress: Arc::clone(&progress),
+        state: disk::State::default(),
+    };
+    let collector = Collector {
+        orders: taken,
+        done: results,
+        work,
+        boot: boot.to_owned(),
+        pending: Pending::default(),
+        opened: Some(opened),
+        store_failed,
+        busy_since: Some(clock::now()),
+        healthy: true,
+        told: false,
+        not_before: Time::ZERO,
+        closing: None,
+    };
+    let threads = spawn("disk", || disk.run()).and_then(|()| spawn("store", || collector.run()));
+    let saved = match threads.map(|()| wait(&saved, &progress)) {
+        Ok(Some(Some(saved))) => saved,
+        Ok(Some(None)) => return Err(Taken(dir.to_owned())),
+        Ok(None) | Err(_) => file::nothing(),
+    };
+    Ok(Opened { store: Box::new(Sqlite { orders: orders.clone(), durable }), keeper: Keeper { orders: Some(orders) }, saved })
+}
+
+/// The node's row of this key, from a database that may be in use or not ours to write. `None` also where the disk hangs.
+pub fn peek(dir: &Path, key: &str) -> Option<Vec<u8>> {
+    let (dir, key) = (dir.to_owned(), key.to_owned());
+    let (found, answer) = mpsc::channel();
+    spawn("peek", move || drop(found.send(file::peek_row(&dir, Table::Node, &key)))).ok()?;
+    answer.recv_timeout(NO_SIGN).ok()?
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}
+
+/// What the database held; `None` if it takes too long.
+fn wait(saved: &mpsc::Receiver<Option<Saved>>, progress: &AtomicU64) -> Option<Option<Saved>> {
+    let began = clock::now();
+    let mut seen = 0;
+    loop {
+        if let Ok(saved) = saved.recv_timeout(NO_SIGN) {
+            return Some(saved);
+        }
+        let read = progress.load(Ordering::Relaxed);
+        if read == seen || clock::now() > began + OPENING {
+            return None;
+        }
+        seen = read;
+    }
+}
+
+/// The front's side.
+struct Sqlite {
+    orders: UnboundedSender<Order>,
+    durable: UnboundedReceiver<CallId>,
+}
+
+impl Store for Sqlite {
+    fn commit(&mut self, call: CallId, row: Row) -> Written {
+        let _ = self.orders.send(Order::Commit(call, row));
+        Written::Later
+    }
+
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<CallId> {
+        match self.durable.poll_recv(cx) {
+            Poll::Ready(Some(call)) => Poll::Ready(call),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The thread between the calls and the disk. Never touches a file.
+struct Collector {
+    orders: UnboundedReceiver<Order>,
+    done: UnboundedReceiver<Done>,
+    work: mpsc::Sender<Work>,
+    boot: String,
+    pending: Pending,
+    /// Who waits for what the database held.
+    opened: Option<mpsc::Sender<Option<Saved>>>,
+    store_failed: StoreFailed,
+    /// Since when the disk thread has been opening the database or writing a batch.
+    busy_since: Option<Time>,
+    /// What the disk thread thinks.
+    healthy: bool,
+    /// Whether the alarm stands.
+    told: bool,
+    /// When a batch may be tried again.
+    not_before: Time,
+    closing: Option<Closing>,
+}
+
+/// The end has begun.
+struct Closing {
+    orderly: bool,
+    done: Option<mpsc::Sender<bool>>,
+}
+
+impl Collector {
+    fn run(self) {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            runtime.block_on(self.collect());
+        }
+    }
+
+    async fn collect(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut orders = Vec::with_capacity(BURST);
+        loop {
+            tokio::select! {
+                n = self.orders.recv_many(&mut orders, BURST), if self.closing.is_none() => match n {
+                    0 => self.closing = Some(Closing { orderly: false, done: None }),
+                    _ => orders.drain(..).for_each(|order| self.take(order)),
+                },
+                done = self.done.recv() => match done {
+                    Some(Done::Closed(all)) => return self.closed(all),
+                    Some(done) => self.hear(done),
+                    None => return self.closed(false),
+                },
+                _ = tick.tick() => {}
+            }
+            self.hand_over();
+            self.report();
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Keep(row) => self.pending.keep(row),
+            Order::Commit(call, row) => self.pending.commit(call, row),
+            Order::Settled => self.pending.keep(Row::keep(Table::Node, node::BOOT, self.boot.clone().into_bytes())),
+            Order::Flush(done) => self.pending.flush(done),
+            Order::Records { below, most, answer } => drop(self.work.send(Work::Records(below, most, answer))),
+            Order::Close(done) => self.closing = Some(Closing { orderly: true, done: Some(done) }),
+        }
+    }
+
+    fn hear(&mut self, done: Done) {
+        match done {
+            Done::Opened(saved) => {
+                self.busy_since = None;
+                self.pending.learn(&saved);
+                self.opened.take().map(|opened| opened.send(Some(saved)));
+            }
+            Done::Taken => drop(self.opened.take().map(|opened| opened.send(None))),
+            Done::Written => self.busy_since = None,
+            Done::Failed(batch) => {
+                self.busy_since = None;
+                self.not_before = clock::now() + RETRY;
+                self.pending.give_back(batch);
+            }
+            Done::Health(healthy) => self.healthy = healthy,
+            Done::Closed(_) => {}
+        }
+    }
+
+    /// One batch at a time: meanwhile the next one grows.
+    fn hand_over(&mut self) {
+        if self.busy_since.is_some() {
+            return;
+        }
+        let now = clock::now();
+        let work = match &self.closing {
+            Some(closing) => Work::Close(self.pending.take().unwrap_or_default(), closing.orderly),
+            None if now < self.not_before => return,
+            None => match self.pending.take() {
+                Some(batch) => Work::Write(batch),
+                None => return,
+            },
+        };
+        self.busy_since = Some(now);
+        let _ = self.work.send(work);
+    }
+
+    fn report(&mut self) {
+        let lost = self.pending.take_lost();
+        if lost > 0 {
+            metrics::counter!("e911d_lost_total", "why" => "record").increment(lost);
+            warn!(event = "ordinary records are lost: the disk does not take them", lost);
+        }
+        let stuck = self.busy_since.is_some_and(|since| clock::now() > since + STUCK);
+        let failed = stuck || !self.healthy;
+        if failed != self.told {
+            self.told = failed;
+            (self.store_failed)(failed);
+        }
+    }
+
+    fn closed(self, all: bool) {
+        if let Some(done) = self.closing.and_then(|c| c.done) {
+            let _ = done.send(all);
+        }
+    }
+}
