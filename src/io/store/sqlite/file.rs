@@ -3,7 +3,7 @@
 //! Knows SQLite and nothing of threads. Read [`File`] first.
 
 use super::pending::Batch;
-use super::schema;
+use super::{schema, wipe};
 use crate::words::{Saved, Table};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use std::collections::hash_map::RandomState;
@@ -70,6 +70,9 @@ impl From<io::Error> for Trouble {
 /// An open database that can be written.
 pub(super) struct File {
     db: Connection,
+    /// For [`wipe`](super::wipe). Closed after `db`: closing it ends SQLite's own locks.
+    raw: fs::File,
+    page_size: usize,
     path: PathBuf,
     /// Device and inode of the database and of its write-ahead log.
     identity: [(u64, u64); 2],
@@ -85,14 +88,16 @@ impl File {
         let mut db = Connection::open_with_flags(&path, flags)?;
         set_up(&db)?;
         schema::migrate(&mut db, schema::STEPS)?;
-        truncate_wal(&db)?;
+        let raw = OpenOptions::new().read(true).write(true).open(&path)?;
+        let page_size = db.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))? as usize;
+        empty_log(&db, &raw, page_size, &path)?;
         let mut saved = read(&db, rows)?;
         check(&db)?;
         let next_record = db.query_row("SELECT coalesce(max(key), 0) + 1 FROM record", [], |row| row.get(0))?;
         digest_node(&mut saved, boot);
         begin_run(&mut db, &mut saved, first)?;
         let identity = identity(&path)?;
-        Ok((Self { db, path, identity, next_record }, saved))
+        Ok((Self { db, raw, page_size, path, identity, next_record }, saved))
     }
 
     /// Writes all of it or nothing. Durable when this returns.
@@ -120,7 +125,7 @@ impl File {
 
     /// Moves the write-ahead log into the database and empties it. After that nothing that was forgotten is in either.
     pub(super) fn checkpoint(&self) -> Result<(), Trouble> {
-        truncate_wal(&self.db)
+        empty_log(&self.db, &self.raw, self.page_size, &self.path)
     }
 
     /// How many bytes the write-ahead log has.
@@ -229,8 +234,18 @@ fn set_up(db: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn truncate_wal(db: &Connection) -> Result<(), Trouble> {
-    let busy: bool = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+/// The log goes last: a process that is killed before has to do it all again.
+fn empty_log(db: &Connection, raw: &fs::File, page_size: usize, path: &Path) -> Result<(), Trouble> {
+    let pages = wipe::pages_in(&wal(path))?;
+    move_log(db, "PRAGMA wal_checkpoint(PASSIVE)")?;
+    wipe::wipe(raw, page_size, &pages)?;
+    // Pages in memory still have what was wiped.
+    db.execute_batch("PRAGMA shrink_memory")?;
+    move_log(db, "PRAGMA wal_checkpoint(TRUNCATE)")
+}
+
+fn move_log(db: &Connection, how: &str) -> Result<(), Trouble> {
+    let busy: bool = db.query_row(how, [], |row| row.get(0))?;
     if busy { Err(Trouble::Failed("busy".to_owned())) } else { Ok(()) }
 }
 

@@ -15,6 +15,7 @@ mod pending;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod wipe;
 
 use super::{Keeper, Opened, Order, Store, Written};
 use crate::emergency::facts::CallId;

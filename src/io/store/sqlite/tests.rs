@@ -69,6 +69,27 @@ fn pair(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
+/// Every byte of every file.
+fn bytes(dir: &Path) -> Vec<u8> {
+    let files = fs::read_dir(dir).expect("a directory").flatten();
+    files.flat_map(|f| fs::read(f.path()).expect("a readable file")).collect()
+}
+
+fn holds(dir: &Path, what: &str) -> bool {
+    memchr::memmem::find(&bytes(dir), what.as_bytes()).is_some()
+}
+
+fn until(what: impl Fn() -> bool) -> bool {
+    let deadline = clock::now() + SOON;
+    while !what() {
+        if clock::now() > deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
+
 #[test]
 fn the_sqlite_that_is_built_in_has_no_wal_reset_bug() {
     assert!(rusqlite::version_number() >= 3_051_003, "{}", rusqlite::version());
@@ -166,6 +187,38 @@ fn two_daemons_do_not_share_a_state_directory() {
     first.keep("a", "1");
     first.close();
     assert_eq!(Open::new(dir.path()).leases(), [pair("a", "1")]);
+}
+
+#[test]
+fn a7_what_was_forgotten_or_replaced_is_nowhere_in_the_files() {
+    let dir = dir();
+    let store = Open::new(dir.path());
+    let canary = |n: usize| format!("canary-{n:05}-+1425555{n:04}");
+    let long = |n: usize| format!("{}{}", canary(n), "x".repeat(if n % 50 == 0 { 9000 } else { n % 700 }));
+    for n in 0..1000 {
+        store.keep(&canary(n), &long(n));
+    }
+    assert!(store.flush() && holds(dir.path(), &canary(500)));
+    for n in (0..1000).step_by(3) {
+        store.keep(&canary(n), "replaced");
+    }
+    assert!(store.flush());
+    for n in (0..1000).filter(|n| n % 7 != 0) {
+        store.forget(&canary(n));
+    }
+    assert!(store.flush());
+    assert!(until(|| fs::metadata(dir.path().join("e911d.db-wal")).is_ok_and(|m| m.len() == 0)), "the log is not emptied");
+    let all = bytes(dir.path());
+    for n in 0..1000 {
+        let found = memchr::memmem::find_iter(&all, canary(n).as_bytes()).count();
+        let replaced = n % 3 == 0;
+        let expected = match (n % 7 == 0, replaced) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => 2,
+        };
+        assert_eq!(found, expected, "{n}");
+    }
 }
 
 #[test]
