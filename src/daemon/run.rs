@@ -139,7 +139,6 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let (notify, notify_settings) = watch::channel(notifier_settings(&config)?);
     let (to_notifier, notices) = unbounded_channel();
     let alarms = Arc::clone(&status);
-    let Opened { store, keeper, saved } = open_store();
     let templates = Arc::new(Templates::new(keeper.clone(), &saved));
     let notifier = Notifier::new(notify_settings, move |failing| alarms.set_alarm("mail_failing", failing))
         .with_store(keeper.clone(), &saved)

@@ -269,9 +269,7 @@ impl Placing {
         let Some(number) = self.unanswered.pop_front() else { return };
         world.leases.durable(self.facts.record, number);
         if let Some(waiting) = self.waiting.take_if(|w| w.shown == number) {
-            let cleared = world.out.alarm_news("store_slow", false);
             self.send(waiting.of, waiting.shown, world);
-            cleared.into_iter().for_each(|side| world.out.side(side));
         }
     }
 

@@ -130,7 +130,12 @@ impl Gateway {
     pub fn handle(&mut self, input: Input<'_>, now: Time) {
         match input {
             Input::Invite(invite) => self.invite(&invite, now),
-            Input::Committed { call } => self.event(call, CallEvent::Committed, now),
+            Input::Committed { call } => {
+                self.event(call, CallEvent::Committed, now);
+                // However late, and wherever the call is by now: the store answers again.
+                let cleared = self.out.alarm_news("store_slow", false);
+                cleared.into_iter().for_each(|side| self.out.side(side));
+            }
             Input::Leg { call, leg, event } => self.event(call, CallEvent::Leg(leg, event), now),
             Input::Abandoned { call } => self.event(call, CallEvent::Abandoned, now),
             Input::Ended { call, by } => self.event(call, CallEvent::Ended(by), now),

@@ -44,6 +44,17 @@ fn l1_nothing_leaves_beside_the_call_before_the_invite_has_left() {
 }
 
 #[test]
+fn l1_the_alarm_of_a_slow_store_ends_with_its_late_answer() {
+    let mut w = World::new(site());
+    w.store_works = false;
+    let call = w.dial("ada", "sip:911@gw");
+    w.wait_ms(50);
+    assert!(w.heard().contains(&"alarm store_slow raised".to_owned()));
+    w.input(Input::Committed { call });
+    assert_eq!(w.heard(), ["alarm store_slow cleared"]);
+}
+
+#[test]
 fn l1_a_durable_record_is_not_waited_for_again() {
     let mut w = World::new(site());
     w.short_call("ada");
