@@ -241,7 +241,7 @@ fn measure() {
         Duration::from_nanos(sum)
     };
     let (mut opened, _) = open(dir.path());
-    let mut wait = |opened: &mut Opened, n: u64| {
+    let wait = |opened: &mut Opened, n: u64| {
         for _ in 0..n {
             runtime.block_on(poll_fn(|cx| opened.store.poll_written(cx)));
         }
