@@ -200,6 +200,16 @@ impl EmergencyCall {
         placing.advance(world)
     }
 
+    /// A call that was answered before a restart (RULES B1).
+    pub fn answered_before(facts: Facts, leg: LegId, trunk: TrunkId) -> Self {
+        Self::Talking(Talking { facts: Box::new(Facts { then: None, ..facts }), leg, trunk })
+    }
+
+    /// The leg that answered, and its trunk; `None` while nobody has.
+    pub fn answered_by(&self) -> Option<(LegId, TrunkId)> {
+        if let Self::Talking(s) = self { Some((s.leg, s.trunk)) } else { None }
+    }
+
     /// What becomes of it.
     pub fn handle(self, event: CallEvent, world: &mut World<'_>) -> Self {
         match self {
@@ -444,7 +454,7 @@ impl Placing {
             return self.without_a_number(trunk, world);
         };
         self.tell_rung(shown, trunk, world);
-        let unsaved = if shown.durable { None } else { world.leases.row_of(record, shown.number) };
+        let unsaved = if shown.durable { None } else { world.leases.row_of(world.site, record, shown.number) };
         match unsaved {
             None => self.send(of, shown.number, world),
             Some(lease) => {

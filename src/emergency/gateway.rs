@@ -4,6 +4,8 @@
 //! when to call again. `Gateway::invite` is the function to read first: it is the requirement, step by step. The
 //! gateway owns its calls and runs on one thread; it sends nothing, writes nothing and waits for nobody.
 
+mod restart;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +28,7 @@ use super::ringing::{self, CallbackCall};
 use super::site::Site;
 use crate::pool::{Pool, PoolError, ShelfId};
 use crate::words::plan::{Plan, plan};
-use crate::words::{E164, Private, Saved, Time};
+use crate::words::{E164, Private, Time};
 
 /// Leases that end in one step at most; the rest follows in the next, so that no call waits for them.
 const EXPIRIES_AT_ONCE: usize = 64;
@@ -123,9 +125,6 @@ impl Gateway {
         })
     }
 
-    /// Takes up what the process before us left behind. Before the first fact.
-    pub fn restore(&mut self, _saved: &Saved, _now: Time) {}
-
     /// Takes in one fact.
     pub fn handle(&mut self, input: Input<'_>, now: Time) {
         match input {
@@ -218,12 +217,16 @@ impl Gateway {
         let call = CallbackCall::begin(called, plan, &mut self.out, now);
         for id in found.records {
             self.leases.leg_up(id);
-            let began = self.agent_id(id).and_then(|agent| self.presence.began(&agent));
-            began.into_iter().for_each(|side| self.out.side(side));
+            self.agent_is_busy(id);
         }
         notices.into_iter().for_each(|notice| self.out.side(Side::Notice(notice)));
         self.out.log(if found.late { "callback, late" } else { "callback" }, invite.call, trunk_of(invite.origin));
         self.keep(invite.call, Kind::Callback(call), now, now);
+    }
+
+    fn agent_is_busy(&mut self, id: RecordId) {
+        let began = self.agent_id(id).and_then(|agent| self.presence.began(&agent));
+        began.into_iter().for_each(|side| self.out.side(side));
     }
 
     /// Whom the called number leads to: leased, or late, or in the pool and marked (RULES C5, C8, L10).
@@ -426,6 +429,7 @@ impl Gateway {
             self.out.side(side);
         }
         self.leases.expire(&self.site, &self.pool, now, EXPIRIES_AT_ONCE);
+        self.write_down();
     }
 
     fn next_due(&self) -> Option<Time> {

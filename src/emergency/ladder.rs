@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::caller::Caller;
 use super::facts::TrunkId;
 use super::lease::routed_to_us;
@@ -16,7 +18,8 @@ use crate::words::{E164, Time};
 const TEST_SHARE: u32 = 20;
 
 /// Where a number was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rung {
     /// The lease had it already (RULES L3).
     Held,

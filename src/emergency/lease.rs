@@ -4,6 +4,8 @@
 //! [`Pool`]. [`ladder`] climbs L7 when the pool is empty. Durability is not here: the record goes
 //! to the store as [`CallEffect::Commit`](super::facts::CallEffect).
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
@@ -15,7 +17,7 @@ use super::ladder::{self, Rung, Supply};
 use super::notice::About;
 use super::site::Site;
 use crate::pool::{Holder, Lease, Pool, State};
-use crate::words::{E164, Private, Row, Table, Time};
+use crate::words::{E164, Private, Time};
 
 /// More than this many calls of one agent in [`LOOP_WINDOW`] look like a loop (RULES P12).
 const LOOP_CALLS: usize = 4;
@@ -52,6 +54,8 @@ pub struct Record {
     queued: Option<Time>,
     recent: [Time; LOOP_CALLS],
     test: bool,
+    /// Its name in the store.
+    serial: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +78,20 @@ struct Held {
     plain_up: u32,
     /// It was given out before its quarantine was over: until then the desk rings at once (RULES C5).
     desk_until: Option<Time>,
+    /// Its row's name in the store, together with the number; a higher one was leased later.
+    serial: u64,
+    row: RowState,
+}
+
+/// What of a number's row the store has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RowState {
+    /// Nothing.
+    Never,
+    /// What is true.
+    Told,
+    /// Something that has changed since.
+    Old,
 }
 
 /// The number that a leg shows.
@@ -135,6 +153,14 @@ pub struct Leases {
     /// Open leases without a call, by the end of the last one.
     idle: BTreeSet<(Time, RecordId)>,
     tests: BTreeMap<TrunkId, u32>,
+    /// The last serial that was given.
+    serial: u64,
+    /// Leases from before the restart, by serial.
+    before: HashMap<u64, RecordId>,
+    /// Leases with a number whose row is old.
+    changed: Vec<RecordId>,
+    /// Keys of rows that are to be forgotten.
+    gone: Vec<String>,
 }
 
 impl fmt::Debug for Leases {
@@ -160,6 +186,7 @@ impl Leases {
         record.expires = record.expires.max(now + ttl);
         let looping = record.is_looping(now);
         record.count(now);
+        self.row_changed(id);
         self.leg_up(id);
         (id, looping)
     }
@@ -196,6 +223,7 @@ impl Leases {
         if test && owned {
             *self.tests.entry(trunk).or_default() += 1;
         }
+        let serial = self.next_serial();
         let held = Held {
             number: found.number,
             trunk,
@@ -205,6 +233,8 @@ impl Leases {
             desk_until: found.rests_until,
             plain: [Time::ZERO; PLAIN_CALLBACKS],
             plain_up: 0,
+            serial,
+            row: RowState::Never,
         };
         self.get_mut(id)?.held.push(held);
         if !owned {
@@ -216,12 +246,6 @@ impl Leases {
     /// The number that this lease got last.
     pub fn latest_number(&self, id: RecordId) -> Option<E164> {
         self.get(id)?.held.last().map(|h| h.number)
-    }
-
-    /// What the store writes for this number.
-    pub fn row_of(&self, id: RecordId, number: E164) -> Option<Row> {
-        let record = self.get(id)?;
-        Some(Row::keep(Table::Lease, number.to_string(), record.caller.key().as_bytes().to_vec()))
     }
 
     /// The store has the number's record.
@@ -265,10 +289,15 @@ impl Leases {
     pub fn leg_down(&mut self, site: &Site, id: RecordId, now: Time) -> bool {
         let Some(record) = self.get_mut(id) else { return true };
         record.up = record.up.saturating_sub(1);
+        let before = record.expires;
         if record.phase == Phase::Open && !record.test {
             record.expires = record.expires.max(now + site.callback.tail);
         }
-        let last = record.up == 0;
+        let (last, later) = (record.up == 0, record.expires > before);
+        if later {
+            self.row_changed(id);
+        }
+        let Some(record) = self.get_mut(id) else { return true };
         if last && let Some(before) = record.ended.replace(now) {
             self.idle.remove(&(before, id));
         }
@@ -387,9 +416,11 @@ impl Leases {
                 one_test_less(&mut self.tests, held.trunk);
             } else {
                 forget(&mut self.besides, held.number, id);
+                held.forget_row(&mut self.gone);
             }
             owned
         });
+        self.row_changed(id);
     }
 
     fn insert(&mut self, caller: &Caller, test: bool, now: Time) -> RecordId {
@@ -400,6 +431,7 @@ impl Leases {
                 RecordId::at(self.records.len() - 1)
             }
         };
+        let serial = self.next_serial();
         let record = Record {
             caller: caller.clone(),
             held: Vec::with_capacity(1),
@@ -413,6 +445,7 @@ impl Leases {
             queued: None,
             recent: [Time::ZERO; LOOP_CALLS],
             test,
+            serial,
         };
         if let Some(place) = self.records.get_mut(id.index()) {
             *place = Some(record);
@@ -453,6 +486,7 @@ impl Leases {
         let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { return };
         if let Some(until) = shared_until {
             record.expires = until;
+            self.row_changed(id);
             return self.requeue(id);
         }
         record.phase = Phase::Late;
@@ -467,15 +501,20 @@ impl Leases {
                 }
                 // Nobody calls a test back: its number has no need to rest.
                 pool.release(proof, if record.test { now - site.callback.quarantine } else { now });
+                if record.test {
+                    held.forget_row(&mut self.gone);
+                }
                 !record.test
             }
             None => {
                 forget(&mut self.besides, held.number, id);
+                held.forget_row(&mut self.gone);
                 false
             }
         });
         let rests = !record.held.is_empty();
         record.expires = now + site.callback.quarantine;
+        self.row_changed(id);
         if rests { self.requeue(id) } else { self.remove(id) }
     }
 
@@ -488,17 +527,22 @@ impl Leases {
     }
 
     fn remove(&mut self, id: RecordId) {
-        if let Some(place) = self.records.get_mut(id.index())
-            && place.take().is_some()
-        {
+        if let Some(record) = self.records.get_mut(id.index()).and_then(Option::take) {
+            record.held.iter().for_each(|held| held.forget_row(&mut self.gone));
             self.vacant.push(id.0);
         }
     }
 
     /// The number went to somebody else: its last holder cannot be called back under it any more.
     fn forget_late(&mut self, id: RecordId, number: E164) {
-        let Some(record) = self.get_mut(id).filter(|r| r.phase == Phase::Late) else { return };
-        record.held.retain(|h| h.number != number);
+        let record = self.records.get_mut(id.index()).and_then(Option::as_mut);
+        let Some(record) = record.filter(|r| r.phase == Phase::Late) else { return };
+        record.held.retain(|held| {
+            if held.number == number {
+                held.forget_row(&mut self.gone);
+            }
+            held.number != number
+        });
         if record.held.is_empty() && record.up == 0 {
             if let Some(at) = record.queued {
                 self.due.remove(&(at, id));

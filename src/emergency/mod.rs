@@ -16,6 +16,7 @@ pub mod caller;
 pub mod devices;
 pub mod facts;
 pub mod gateway;
+pub mod kept;
 pub mod ladder;
 pub mod lane;
 pub mod lease;

@@ -147,6 +147,16 @@ impl CallbackCall {
         ringing.advance(out, now)
     }
 
+    /// A callback that was answered before a restart (RULES B1).
+    pub fn answered_before(called: Called, leg: LegId) -> Self {
+        Self::Talking(Talking { called, leg })
+    }
+
+    /// The leg that answered; `None` while nobody has.
+    pub fn answered_by(&self) -> Option<(LegId, &Called)> {
+        if let Self::Talking(s) = self { Some((s.leg, &s.called)) } else { None }
+    }
+
     /// What becomes of it.
     pub fn handle(self, event: CallEvent, out: &mut Outputs, now: Time) -> Self {
         match self {

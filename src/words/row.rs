@@ -68,7 +68,7 @@ pub struct Saved {
     tables: BTreeMap<Table, Vec<Kept>>,
     /// Whether the machine has not been booted since: only then do times in the rows mean anything (RULES L2).
     pub same_boot: bool,
-    /// Whether the process before us ended in an orderly way and had everything written down.
+    /// Whether the process before us ended in an orderly way and had everything written down (RULES L1).
     pub clean: bool,
     /// What this node makes its identifiers from, the same in every process; none: the store did not give one.
     pub secret: Option<u64>,
