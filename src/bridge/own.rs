@@ -134,7 +134,7 @@ impl Shard {
 
     /// Carries out what happens beside the calls.
     pub(super) fn beside(&mut self, side: Side, now: Time) {
-        if let Side::Presence { agent, dnd } = &side
+        if let Side::Presence { agent, dnd, .. } = &side
             && self.setup.presence.is_some()
         {
             self.want_presence(agent, *dnd, now);

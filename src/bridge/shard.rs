@@ -171,6 +171,7 @@ impl Shard {
         if let Some(story) = &mut self.story {
             story.restore(saved, now);
         }
+        self.tell_story(None, now);
     }
 
     /// A new configuration. Calls and leases go on.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::presence::PresenceState;
 use crate::words::{Civic, Country, E164, Private, Row, Time};
 
 /// A peer's place in [`Site::peers`](super::site::Site).
@@ -204,6 +205,20 @@ pub enum Input<'a> {
         /// Whether the agent had an ordinary call.
         freed: bool,
     },
+    /// An agent's own state was set by hand (RULES A1).
+    SetPresence {
+        /// The agent.
+        agent: AgentId,
+        /// What she is, emergencies aside.
+        state: PresenceState,
+        /// A line of hers, or empty.
+        note: &'a str,
+    },
+    /// The agent needs the hold after her emergency call no longer (RULES A1).
+    DismissHold {
+        /// The agent.
+        agent: AgentId,
+    },
     /// Time passed; nothing else.
     Tick,
 }
@@ -375,8 +390,12 @@ pub enum Side {
     Presence {
         /// The agent's id.
         agent: Private<String>,
-        /// True: do-not-disturb; false: whatever it was before.
+        /// What is to be shown now.
+        shown: PresenceState,
+        /// An emergency is the reason; false: whatever it was before, or what was set by hand.
         dnd: bool,
+        /// No news: it was told before a restart. For those who must say it again to keep it shown.
+        again: bool,
     },
     /// Tell the contacts.
     Notice(super::notice::Notice),

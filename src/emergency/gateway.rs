@@ -22,7 +22,7 @@ use super::notice::{About, Notice};
 use super::number::Dialed;
 use super::outputs::Outputs;
 use super::path::{self, Health, Question};
-use super::presence::{EndedBy, Presence};
+use super::presence::{self, EndedBy, Presence, PresenceState};
 use super::privacy::{Outcome, Tier};
 use super::ringing::{self, CallbackCall};
 use super::site::Site;
@@ -142,6 +142,8 @@ impl Gateway {
             Input::Registered { agent, device } => self.registered(agent, device, now),
             Input::Unregistered { device } => self.devices.remove(device),
             Input::LineFreed { call, freed } => self.event(call, CallEvent::LineFreed(freed), now),
+            Input::SetPresence { agent, state, note } => self.set_presence(agent, state, note, now),
+            Input::DismissHold { agent } => self.dismiss_hold(agent),
             Input::Tick => {}
         }
         self.due(now);
@@ -188,7 +190,7 @@ impl Gateway {
         facts.brought = invite.location.map(|l| Private::new(l.to_owned()));
         let mut call = EmergencyCall::begin(facts, &decision.attempts, &mut self.world(now));
         // Then, and only then: presence and panel, the contacts, the log. Until the INVITE has left, the call keeps these.
-        self.then_presence(&mut call);
+        self.then_presence(&mut call, now);
         self.then_notice(&mut call);
         self.then_alarm_loop(&mut call, looping, now);
         self.keep(invite.call, Kind::Emergency(call), now, now);
@@ -217,15 +219,15 @@ impl Gateway {
         let call = CallbackCall::begin(called, plan, &mut self.out, now);
         for id in found.records {
             self.leases.leg_up(id);
-            self.agent_is_busy(id);
+            self.agent_is_busy(id, now);
         }
         notices.into_iter().for_each(|notice| self.out.side(Side::Notice(notice)));
         self.out.log(if found.late { "callback, late" } else { "callback" }, invite.call, trunk_of(invite.origin));
         self.keep(invite.call, Kind::Callback(call), now, now);
     }
 
-    fn agent_is_busy(&mut self, id: RecordId) {
-        let began = self.agent_id(id).and_then(|agent| self.presence.began(&agent));
+    fn agent_is_busy(&mut self, id: RecordId, now: Time) {
+        let began = self.agent_id(id).and_then(|agent| self.presence.began(&agent, now));
         began.into_iter().for_each(|side| self.out.side(side));
     }
 
@@ -288,13 +290,13 @@ impl Gateway {
         uris.filter_map(number_in).any(|n| self.pool.lookup(n).is_some())
     }
 
-    fn then_presence(&mut self, call: &mut EmergencyCall) {
+    fn then_presence(&mut self, call: &mut EmergencyCall, now: Time) {
         let facts = call.facts_mut();
         if facts.about.test {
             return;
         }
         let agent = facts.about.caller.agent().map(|a| a.id.clone());
-        if let Some(side) = agent.and_then(|agent| self.presence.began(&agent)) {
+        if let Some(side) = agent.and_then(|agent| self.presence.began(&agent, now)) {
             facts.then(side, &mut self.out);
         }
     }
@@ -411,6 +413,18 @@ impl Gateway {
         }
     }
 
+    fn set_presence(&mut self, agent: AgentId, state: PresenceState, note: &str, now: Time) {
+        let Some(agent) = self.site.agents.get(agent.0 as usize) else { return };
+        let told = self.presence.set(&agent.id, state, note, now);
+        told.into_iter().for_each(|side| self.out.side(side));
+    }
+
+    fn dismiss_hold(&mut self, agent: AgentId) {
+        let Some(agent) = self.site.agents.get(agent.0 as usize) else { return };
+        let told = self.presence.dismiss(&agent.id);
+        told.into_iter().for_each(|side| self.out.side(side));
+    }
+
     /// Whatever time asks for: calls first.
     fn due(&mut self, now: Time) {
         while let Some(&(at, id)) = self.timers.first()
@@ -425,11 +439,11 @@ impl Gateway {
         if self.loop_until.take_if(|until| *until <= now).is_some() {
             self.out.alarm("loop", false);
         }
-        while let Some(side) = self.presence.restore(now) {
+        while let Some(side) = self.presence.back(now) {
             self.out.side(side);
         }
         self.leases.expire(&self.site, &self.pool, now, EXPIRIES_AT_ONCE);
-        self.write_down();
+        self.write_down(now);
     }
 
     fn next_due(&self) -> Option<Time> {
@@ -473,12 +487,17 @@ impl Gateway {
     pub fn reload(&mut self, site: Arc<Site>) -> Result<(), PoolError> {
         let mut pool = pool_of(&site)?;
         self.leases.move_to(&mut pool);
-        self.pool = Arc::new(pool);
         self.directory = Directory::new(&site);
         self.agents_abroad = agents_abroad(&site);
-        self.lane = Arc::new(Lane::new(Arc::clone(&site), Arc::clone(&self.pool), self.leases.numbers()));
         self.site = site;
+        self.take_pool(pool);
         Ok(())
+    }
+
+    /// The pool with the leases' numbers in their places.
+    fn take_pool(&mut self, pool: Pool) {
+        self.pool = Arc::new(pool);
+        self.lane = Arc::new(Lane::new(Arc::clone(&self.site), Arc::clone(&self.pool), self.leases.numbers()));
     }
 
     /// How many emergency calls and callbacks are up.
@@ -495,6 +514,11 @@ impl Gateway {
             };
             CallView { call, kind, state, trunk, since: running.since }
         })
+    }
+
+    /// An agent's presence, as others see it and as she set it; by her id.
+    pub fn presence_of(&self, agent: &str) -> presence::View {
+        self.presence.view(agent)
     }
 
     /// All leases, late ones among them.

@@ -4,6 +4,7 @@
 //! [`Pool`]. [`ladder`] climbs L7 when the pool is empty. Durability is not here: the record goes
 //! to the store as [`CallEffect::Commit`](super::facts::CallEffect).
 
+mod restore;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,6 +16,7 @@ use super::caller::{Caller, any_holds};
 use super::facts::TrunkId;
 use super::ladder::{self, Rung, Supply};
 use super::notice::About;
+use super::reserve::Reserve;
 use super::site::Site;
 use crate::pool::{Holder, Lease, Pool, State};
 use crate::words::{E164, Private, Time};
@@ -161,6 +163,7 @@ pub struct Leases {
     changed: Vec<RecordId>,
     /// Keys of rows that are to be forgotten.
     gone: Vec<String>,
+    reserve: Reserve,
 }
 
 impl fmt::Debug for Leases {
@@ -219,6 +222,9 @@ impl Leases {
         let test = record.test;
         if let Some(before) = found.lease.as_ref().and_then(Lease::previous) {
             self.forget_late(RecordId::of(before.holder), found.number);
+        }
+        if let Some(shelf) = found.lease.as_ref().and_then(|lease| pool.shelf(lease.slot())) {
+            self.reserve.given(shelf, found.number);
         }
         if test && owned {
             *self.tests.entry(trunk).or_default() += 1;
@@ -352,29 +358,6 @@ impl Leases {
                 Some((_, Phase::Open)) => self.close(site, pool, id, now),
                 Some((_, Phase::Late)) => self.remove(id),
                 None => {}
-            }
-        }
-    }
-
-    /// Carries all leases over to the pool of a new configuration (RULES L9). A number that it lacks stays with its
-    /// lease to the end.
-    pub fn move_to(&mut self, pool: &mut Pool) {
-        for index in 0..self.records.len() {
-            let id = RecordId::at(index);
-            let (Some(holder), Some(Some(record))) = (id.holder(), self.records.get_mut(index)) else { continue };
-            let since = record.ended.unwrap_or(record.dialed);
-            for held in &mut record.held {
-                if record.phase == Phase::Late {
-                    pool.rest(held.number, holder, since);
-                } else if held.proof.is_some() || held.rung != Rung::Shared {
-                    let before = held.proof.take();
-                    held.proof = pool.adopt(held.number, holder);
-                    match (before.is_some(), held.proof.is_some()) {
-                        (true, false) => self.besides.entry(held.number).or_default().push(id),
-                        (false, true) => forget(&mut self.besides, held.number, id),
-                        _ => {}
-                    }
-                }
             }
         }
     }

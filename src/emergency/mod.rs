@@ -28,6 +28,7 @@ pub mod path;
 pub mod presence;
 pub mod privacy;
 pub mod reading;
+mod reserve;
 pub mod ringing;
 pub mod second_call;
 pub mod site;

@@ -12,7 +12,7 @@
 //! Read [`Pool`] first, then [`Lease`]; how it works is told in `queue.rs`.
 //!
 //! A pool never changes its numbers. For a change of the config (L9) and after a restart a new one is built, and open and
-//! quarantined leases are brought into it with [`Pool::adopt`] and [`Pool::rest`] before it is shared.
+//! quarantined leases are brought into it with [`Pool::bring_in`] before it is shared.
 
 mod index;
 mod queue;
@@ -99,6 +99,15 @@ pub struct Previous {
     pub holder: Holder,
     /// When it was released.
     pub released: Time,
+}
+
+/// What a number was in another pool or before a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Was {
+    /// This holder's.
+    Leased(Holder),
+    /// Nobody's, since this holder released it.
+    Rested(Holder, Time),
 }
 
 /// The proof that a number is leased; ends with [`Pool::release`].
@@ -270,6 +279,12 @@ impl Pool {
         }
     }
 
+    /// The next numbers that [`Pool::lease`] would give, at most `most`. Of the moment.
+    pub fn heads(&self, shelf: ShelfId, most: usize) -> Vec<E164> {
+        let slots = self.queue(shelf).map(|queue| queue.heads(most)).unwrap_or_default();
+        slots.into_iter().map(|slot| self.cells[slot as usize].number).collect()
+    }
+
     /// The number of a slot; `None` if the pool has no such slot.
     pub fn number(&self, slot: Slot) -> Option<E164> {
         self.cell(slot).map(|cell| cell.number)
@@ -315,6 +330,55 @@ impl Pool {
         let later = |other: u32| cells[other as usize].idle_since().is_some_and(|t| t > since);
         self.shelves[usize::from(cell.shelf.0)].insert(slot, spare, later);
         true
+    }
+
+    /// Brings many numbers in, as [`Pool::adopt`] and [`Pool::rest`] do for one: each shelf is put in order once. Gives for
+    /// each entry its lease, in the same order; `None` for what rests, is leased already or is not in this pool.
+    pub fn bring_in(&mut self, numbers: &[(E164, Was)]) -> Vec<Option<Lease>> {
+        let mut touched = vec![false; self.shelves.len()];
+        // The slot of each entry that gets a lease, with who had it before.
+        let mut taken: Vec<Option<(u32, Option<Previous>)>> = Vec::with_capacity(numbers.len());
+        for &(number, was) in numbers {
+            taken.push(self.index.get(number).and_then(|slot| {
+                let cell = &self.cells[slot as usize];
+                let (generation, state) = cell.owned_state();
+                let previous = match state {
+                    State::Leased(_) => return None,
+                    State::Idle { last } => Some(Previous { holder: last, released: cell.since() }),
+                    State::Never => None,
+                };
+                touched[usize::from(cell.shelf.0)] = true;
+                match was {
+                    Was::Leased(holder) => {
+                        cell.lease(holder);
+                        Some((slot, previous))
+                    }
+                    Was::Rested(last, since) => {
+                        cell.rest(generation.next(), last, since);
+                        None
+                    }
+                }
+            }));
+        }
+        let mut spares: Vec<Vec<Spare>> = Vec::with_capacity(touched.len());
+        for (queue, touched) in self.shelves.iter_mut().zip(touched) {
+            let cells = &self.cells;
+            let in_order = |mut slots: Vec<u32>| {
+                slots.retain(|slot| !matches!(cells[*slot as usize].owned_state().1, State::Leased(_)));
+                // Stable, and `None` is first: those never leased stay as they are, before all that were.
+                slots.sort_by_key(|slot| cells[*slot as usize].idle_since());
+                slots
+            };
+            spares.push(if touched { queue.reorder(in_order) } else { Vec::new() });
+        }
+        let lease = |taken: Option<(u32, Option<Previous>)>| {
+            let (slot, previous) = taken?;
+            let cell = &self.cells[slot as usize];
+            let spare = spares[usize::from(cell.shelf.0)].pop()?;
+            let generation = cell.owned_state().0;
+            Some(Lease { pool: self.id, slot: Slot(slot), generation, number: cell.number, previous, spare })
+        };
+        taken.into_iter().map(lease).collect()
     }
 
     fn take(&mut self, number: E164) -> Option<(u32, Spare)> {

@@ -218,3 +218,19 @@ fn the_next_number_can_be_looked_at_while_it_is_leased() {
         t.join().unwrap();
     });
 }
+
+#[test]
+fn the_next_numbers_can_be_looked_at_while_they_are_leased_and_each_is_seen_once() {
+    model_each_step(2, || {
+        let pool = pool(3);
+        let other = Arc::clone(&pool);
+        at_every_step(true);
+        let t = thread::spawn(move || cycle(&other, 1, 2));
+        let mut heads = pool.heads(SHELF, 3);
+        assert!((2..=3).contains(&heads.len()), "one at most is leased");
+        heads.sort();
+        heads.dedup();
+        assert!(heads.len() >= 2, "none is seen twice");
+        t.join().unwrap();
+    });
+}

@@ -166,6 +166,32 @@ impl Queue {
         }
     }
 
+    /// The first `most` slots in the order in which they would be taken now.
+    pub(super) fn heads(&self, most: usize) -> Vec<u32> {
+        let mut slots = Vec::with_capacity(most);
+        loop {
+            slots.clear();
+            let seen = self.head.0.load(Ordering::Acquire);
+            let mut at = Link::unpack(seen);
+            let whole = loop {
+                if slots.len() == most {
+                    break true;
+                }
+                let next = self.next_of(at);
+                if next.position != at.position || next.is_end() {
+                    break next.position == at.position;
+                }
+                // Acquire, as in `peek`. Nodes behind a `head` that has not moved stay where they are.
+                slots.push(self.node(next.node).slot.load(Ordering::Acquire) as u32);
+                at = at.then(next.node);
+            };
+            // Relaxed: the loads before it are Acquires, so this one comes after.
+            if whole && self.head.0.load(Ordering::Relaxed) == seen {
+                return slots;
+            }
+        }
+    }
+
     /// How many slots are here, of the moment: exact when nobody is taking or bringing.
     pub(super) fn len(&self) -> u32 {
         let head = Link::unpack(self.head.0.load(Ordering::Acquire));
@@ -201,6 +227,22 @@ impl Queue {
         let stays = |&node: &u32| self.slot_in(node) != slot && !is_later(self.slot_in(node));
         let nodes: Vec<u32> = self.walk().skip_while(stays).collect();
         self.rotate(nodes, slot);
+    }
+
+    /// Takes all slots out and brings those back that `order` makes of them; gives the nodes of the others with their slots.
+    pub(super) fn reorder(&mut self, order: impl FnOnce(Vec<u32>) -> Vec<u32>) -> Vec<Spare> {
+        let mut spares = Vec::new();
+        let mut slots = Vec::new();
+        while let Some((slot, spare)) = self.pop() {
+            slots.push(slot);
+            spares.push(spare);
+        }
+        for slot in order(slots) {
+            if let Some(spare) = spares.pop() {
+                self.push(slot, spare);
+            }
+        }
+        spares
     }
 
     /// Puts `first` into the first node and moves the slots of the others one node on; the last one falls out.

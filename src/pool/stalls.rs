@@ -20,11 +20,12 @@ const STEPS: usize = 20;
 /// What the stopped thread was about to do.
 type Operation = fn(&Pool, Vec<Lease>);
 
-const OPERATIONS: [(&str, Operation); 5] = [
+const OPERATIONS: [(&str, Operation); 6] = [
     ("lease", |pool, _| assert!(pool.lease(SHELF, holder(7)).is_none_or(|lease| pool.lookup(lease.number()).is_some()))),
     ("release", |pool, mut held| pool.release(held.remove(0), Time::from_micros(7))),
     ("lookup", |pool, _| assert!(pool.lookup(number(0)).is_some())),
     ("head_idle", |pool, _| assert!(pool.head_idle(SHELF, Time::ZERO).is_none_or(|rest| rest == Rest::Unused))),
+    ("heads", |pool, _| assert!(pool.heads(SHELF, 9).len() <= NUMBERS as usize)),
     ("free", |pool, _| assert!(pool.free(SHELF) <= NUMBERS as u32)),
 ];
 

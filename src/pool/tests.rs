@@ -150,6 +150,62 @@ fn c5_quarantined_numbers_go_behind_the_unused_ones_in_the_order_of_their_releas
 }
 
 #[test]
+fn many_numbers_brought_in_at_once_are_what_one_by_one_they_would_be() {
+    let entries = |seed: u64| {
+        (0..20).map(move |i| {
+            let dice = (seed * 31 + i * 17) % 11;
+            let who = holder((i + 1) as u32);
+            (number((seed * 7 + i * 5) % 14), if dice < 4 { Was::Leased(who) } else { Was::Rested(who, at(dice * 10 + i)) })
+        })
+    };
+    for seed in 0..40 {
+        let shelves = [numbers(0..7), numbers(7..12)];
+        let (mut one, mut all) = (Pool::new(&shelves).unwrap(), Pool::new(&shelves).unwrap());
+        let entries: Vec<_> = entries(seed).collect();
+        let mut singly: Vec<Option<Lease>> = Vec::new();
+        for &(number, was) in &entries {
+            singly.push(match was {
+                Was::Leased(who) => one.adopt(number, who),
+                Was::Rested(who, since) => {
+                    one.rest(number, who, since);
+                    None
+                }
+            });
+        }
+        let together = all.bring_in(&entries);
+        let numbers_of = |leases: &[Option<Lease>]| leases.iter().map(|l| l.as_ref().map(Lease::number)).collect::<Vec<_>>();
+        assert_eq!(numbers_of(&singly), numbers_of(&together), "{seed}");
+        for (pool, leases) in [(&one, singly), (&all, together)] {
+            leases.into_iter().flatten().for_each(|lease| pool.release(lease, at(1000)));
+        }
+        for n in 0..12 {
+            assert_eq!(state(&one, n), state(&all, n), "{seed}");
+        }
+        for shelf in [ShelfId(0), ShelfId(1)] {
+            let heads = all.heads(shelf, 9);
+            let order = |pool: &Pool| std::iter::from_fn(|| pool.lease(shelf, holder(99))).map(|l| l.number()).collect::<Vec<_>>();
+            assert_eq!(heads, order(&all), "{seed}");
+            let by_age = |mut numbers: Vec<E164>| {
+                numbers.sort();
+                numbers
+            };
+            assert_eq!(by_age(heads), by_age(order(&one)), "{seed}");
+        }
+    }
+}
+
+#[test]
+fn the_next_numbers_can_be_seen_before_they_are_leased() {
+    let pool = Pool::new(&[numbers(0..4)]).unwrap();
+    assert_eq!(pool.heads(SHELF, 2), numbers(0..2));
+    let first = pool.lease(SHELF, holder(1)).unwrap();
+    assert_eq!(pool.heads(SHELF, 9), numbers(1..4));
+    pool.release(first, at(1));
+    assert_eq!(pool.heads(SHELF, 9), [1, 2, 3, 0].map(number));
+    assert_eq!((pool.heads(SHELF, 0), pool.heads(ShelfId(9), 1)), (vec![], vec![]));
+}
+
+#[test]
 fn a_number_that_is_given_twice_is_named_with_both_places() {
     let twice = Pool::new(&[numbers(0..2), vec![], vec![number(7), number(1)]]).unwrap_err();
     let first = Place { shelf: ShelfId(0), position: 1 };

@@ -4,15 +4,29 @@ use super::{Gateway, Kind};
 use crate::emergency::call::{EmergencyCall, Facts};
 use crate::emergency::facts::{Body, CallId, LegId, Side};
 use crate::emergency::kept::{self, FORMAT, KeptCaller, KeptKind, KeptTalk};
+use crate::emergency::lease::Leases;
 use crate::emergency::notice::About;
 use crate::emergency::number::{Dialed, DialedForm, Service, SubService};
+use crate::emergency::presence::Presence;
 use crate::emergency::privacy::Tier;
 use crate::emergency::ringing::{CallbackCall, Called};
 use crate::words::{Country, E164, Saved, Time};
 
 impl Gateway {
     /// Takes up what the process before us left behind. Before the first fact and the first [`Gateway::restore_call`].
-    pub fn restore(&mut self, _saved: &Saved, _now: Time) {}
+    pub fn restore(&mut self, saved: &Saved, now: Time) {
+        // The same numbers made a pool before.
+        let Ok(mut pool) = super::pool_of(&self.site) else { return };
+        let (leases, damaged) = Leases::restore(saved, &self.site, &mut pool, now);
+        self.leases = leases;
+        self.take_pool(pool);
+        self.presence = Presence::restore(saved, self.site.presence_hold, now, |side| self.out.side(side));
+        if damaged > 0 {
+            self.out.alarm("store_failed", true);
+            self.out.log("rows of the store could not be read", CallId(0), None);
+        }
+        self.write_down(now);
+    }
 
     /// What to keep of an answered call, to take it up after a restart; `None` for one that nobody has answered, and
     /// for one that is not the story's. It does not change while the call is up.
@@ -50,18 +64,19 @@ impl Gateway {
         let since = Time::from_micros(kept.since).min(now);
         let kind = match &kept.kind {
             KeptKind::Emergency { .. } => self.restored_emergency(call, kept, since, now),
-            KeptKind::Callback { tier } => self.restored_callback(call, kept, tier),
+            KeptKind::Callback { tier } => self.restored_callback(call, kept, tier, now),
         };
         if let Some(kind) = kind {
             self.keep(call, kind, since, now);
         }
-        self.write_down();
+        self.write_down(now);
     }
 
     /// Tells the store what has changed. The last thing in every step: nothing waits for it.
-    pub(super) fn write_down(&mut self) {
-        let Self { leases, out, site, .. } = self;
-        leases.take_rows(site, |row| out.side(Side::Keep(row)));
+    pub(super) fn write_down(&mut self, now: Time) {
+        let Self { leases, presence, out, site, pool, .. } = self;
+        leases.take_rows(site, pool, now, |row| out.side(Side::Keep(row)));
+        presence.take_rows(|row| out.side(Side::Keep(row)));
     }
 
     fn restored_emergency(&mut self, call: CallId, kept: &KeptTalk, since: Time, now: Time) -> Option<Kind> {
@@ -82,17 +97,22 @@ impl Gateway {
         let mut facts = Facts::new(call, about, dialed, record, Body::None);
         facts.shown = shown;
         let mut call = EmergencyCall::answered_before(facts, LegId(kept.leg), trunk);
-        self.then_presence(&mut call);
+        self.then_presence(&mut call, now);
         Some(Kind::Emergency(call))
     }
 
-    fn restored_callback(&mut self, call: CallId, kept: &KeptTalk, tier: &str) -> Option<Kind> {
+    fn restored_callback(&mut self, call: CallId, kept: &KeptTalk, tier: &str, now: Time) -> Option<Kind> {
         let number = kept.number.as_deref().and_then(E164::parse)?;
         let records: Vec<_> = kept.leases.iter().filter_map(|serial| self.leases.of_serial(*serial)).collect();
         let tier = [Tier::T0, Tier::T1, Tier::T2, Tier::T3].into_iter().find(|t| t.word() == tier).unwrap_or(Tier::T0);
+        if tier < Tier::T2
+            && let Some(first) = records.first()
+        {
+            self.leases.plain_callback_began(*first, number, now);
+        }
         for &id in &records {
             self.leases.leg_up(id);
-            self.agent_is_busy(id);
+            self.agent_is_busy(id, now);
         }
         Some(Kind::Callback(CallbackCall::answered_before(Called { call, number, records, tier }, LegId(kept.leg))))
     }

@@ -12,6 +12,7 @@ use crate::emergency::kept::{self, FORMAT, KeptCaller, KeptLease, lease_key};
 use crate::emergency::ladder::Rung;
 use crate::emergency::notice::About;
 use crate::emergency::site::Site;
+use crate::pool::Pool;
 use crate::words::{E164, Row, Table, Time};
 
 impl Leases {
@@ -23,7 +24,13 @@ impl Leases {
     }
 
     /// The rows of whatever has changed since the last time.
-    pub fn take_rows(&mut self, site: &Site, mut row: impl FnMut(Row)) {
+    pub fn take_rows(&mut self, site: &Site, pool: &Pool, now: Time, mut row: impl FnMut(Row)) {
+        let serial = &mut self.serial;
+        let next = || {
+            *serial += 1;
+            *serial
+        };
+        self.reserve.refill(site, pool, now, next, &mut row);
         for key in std::mem::take(&mut self.gone) {
             row(Row::forget(Table::Lease, key));
         }

@@ -287,7 +287,10 @@ fn effect_word(effect: &CallEffect) -> String {
 fn side_word(side: &Side) -> String {
     match side {
         Side::Keep(row) => format!("{row:?}"),
-        Side::Presence { agent, dnd } => format!("presence {} {}", agent.reveal(), if *dnd { "dnd" } else { "back" }),
+        Side::Presence { agent, dnd, again, .. } => {
+            let again = if *again { " again" } else { "" };
+            format!("presence {} {}{again}", agent.reveal(), if *dnd { "dnd" } else { "back" })
+        }
         Side::Notice(n) => {
             let kind = match n.kind {
                 Kind::Emergency => "emergency",
