@@ -183,7 +183,8 @@ fn many_numbers_brought_in_at_once_are_what_one_by_one_they_would_be() {
         }
         for shelf in [ShelfId(0), ShelfId(1)] {
             let heads = all.heads(shelf, 9);
-            let order = |pool: &Pool| std::iter::from_fn(|| pool.lease(shelf, holder(99))).map(|l| l.number()).collect::<Vec<_>>();
+            let order =
+                |pool: &Pool| std::iter::from_fn(|| pool.lease(shelf, holder(99))).map(|l| l.number()).collect::<Vec<_>>();
             assert_eq!(heads, order(&all), "{seed}");
             let by_age = |mut numbers: Vec<E164>| {
                 numbers.sort();

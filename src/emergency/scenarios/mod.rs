@@ -3,6 +3,7 @@
 mod callbacks;
 mod leases;
 mod placing;
+mod restart;
 mod second_calls;
 mod test_calls;
 pub(super) mod world;

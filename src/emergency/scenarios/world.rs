@@ -11,7 +11,7 @@ use super::super::gateway::Gateway;
 use super::super::notice::{Kind, recipients};
 use super::super::number::Numbers;
 use super::super::site::*;
-use crate::words::{Country, E164, Private, Row, Time};
+use crate::words::{Country, E164, Private, Row, Saved, Time};
 
 pub(in super::super) fn number(text: &str) -> E164 {
     E164::parse(text).unwrap_or_else(|| panic!("{text} is a number"))
@@ -90,6 +90,12 @@ pub(in super::super) fn route(name: &str, pattern: &str, trunks: &[u16]) -> Voic
 pub(in super::super) const PBX: Origin = Origin::Peer(PeerId(0));
 pub(in super::super) const TRUNK_A: Origin = Origin::Trunk(TrunkId(0));
 
+/// What was saved, by a process that ended so.
+pub(in super::super) fn stopped(mut saved: Saved, same_boot: bool, clean: bool) -> Saved {
+    (saved.same_boot, saved.clean) = (same_boot, clean);
+    saved
+}
+
 /// The gateway with a clock, and everything that it has decided.
 pub(in super::super) struct World {
     pub(in super::super) gateway: Gateway,
@@ -100,7 +106,7 @@ pub(in super::super) struct World {
     pub(in super::super) outputs: Vec<Output>,
     /// A store that says at once that a record is durable.
     pub(in super::super) store_works: bool,
-    /// What was to be written down, in order; not told among the words.
+    /// What the store has acknowledged, in order; not told among the words.
     pub(in super::super) kept: Vec<Row>,
     /// INVITEs come with Max-Forwards 0.
     pub(in super::super) hops_used_up: bool,
@@ -123,6 +129,13 @@ impl World {
             next: None,
             calls: 0,
         }
+    }
+
+    /// The same at another time.
+    pub(in super::super) fn at(site: Site, now: Time) -> Self {
+        let mut world = Self::new(site);
+        world.now = now;
+        world
     }
 
     /// `user` at the PBX dials.
@@ -221,6 +234,33 @@ impl World {
         number
     }
 
+    /// The first `rows` rows that were written, as a store gives them back; all of them for `usize::MAX`.
+    pub(in super::super) fn saved(&self, rows: usize) -> Saved {
+        let mut disk = BTreeMap::new();
+        for row in self.kept.iter().take(rows) {
+            let key = (row.table, row.key.reveal().clone());
+            match &row.value {
+                Some(value) => disk.insert(key, value.reveal().clone()),
+                None => disk.remove(&key),
+            };
+        }
+        let mut saved = stopped(Saved::default(), true, false);
+        disk.into_iter().for_each(|((table, key), value)| saved.add(table, key, value));
+        saved
+    }
+
+    /// The process dies and another one begins with what was saved. Nobody hears of what was not polled.
+    pub(in super::super) fn restart(&mut self, saved: &Saved) {
+        self.gateway = Gateway::new(Arc::clone(self.gateway.site())).expect("every number once");
+        self.gateway.restore(saved, self.now);
+        self.drain();
+    }
+
+    pub(in super::super) fn kill(&mut self) {
+        let saved = self.saved(usize::MAX);
+        self.restart(&saved);
+    }
+
     fn drain(&mut self) {
         loop {
             match self.gateway.poll() {
@@ -228,11 +268,12 @@ impl World {
                     self.next = next;
                     return;
                 }
-                Output::Side(Side::Keep(row)) => self.kept.push(row),
+                Output::Side(Side::Keep(row)) => self.kept.extend(self.store_works.then_some(row)),
                 output => {
                     self.seen.push(word(&output));
                     self.outputs.push(output.clone());
-                    if let (Output::Call(CallEffect::Commit { call, .. }), true) = (output, self.store_works) {
+                    if let (Output::Call(CallEffect::Commit { call, lease }), true) = (output, self.store_works) {
+                        self.kept.push(lease);
                         self.gateway.handle(Input::Committed { call }, self.now);
                     }
                 }
