@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Held, LOOP_CALLS, Leases, Phase, Record, RecordId, RowState};
+use crate::emergency::caller::Caller;
 use crate::emergency::kept::{KeptLease, decode, emergency_number, of_lease_key, path_word, trunk_named};
 use crate::emergency::ladder::Rung;
 use crate::emergency::reserve::{NOBODY, Reserve};
@@ -15,6 +16,8 @@ struct Read<'a> {
     key: &'a str,
     number: E164,
     serial: u64,
+    /// Made at once: what a row's text needed is free again before the next one is read.
+    caller: Caller,
     kept: KeptLease<'a>,
 }
 
@@ -28,7 +31,7 @@ impl Leases {
         let (reserve, marks) = Reserve::read(saved);
         let mut leases = Self { reserve, serial: marks.serial(), ..Self::default() };
         let mut doubt: BTreeMap<E164, Time> = BTreeMap::new();
-        let (rows, damaged) = leases.read(saved, |number| {
+        let (rows, damaged) = leases.read(saved, site, |number| {
             doubt.insert(number, now);
         });
         let mut newest: HashMap<E164, u64> = HashMap::new();
@@ -71,17 +74,19 @@ impl Leases {
         self.enter(pool, |held| held.proof.is_some());
     }
 
-    fn read<'a>(&mut self, saved: &'a Saved, mut unreadable: impl FnMut(E164)) -> (Vec<Read<'a>>, usize) {
+    fn read<'a>(&mut self, saved: &'a Saved, site: &Site, mut unreadable: impl FnMut(E164)) -> (Vec<Read<'a>>, usize) {
         let (mut rows, mut damaged) = (Vec::new(), 0);
         for (key, value) in saved.rows(Table::Lease) {
             let name = of_lease_key(key);
             self.serial = self.serial.max(name.map_or(0, |(_, serial)| serial));
-            match (name, decode::<KeptLease<'_>>(value)) {
-                (Some((number, serial)), Some(kept)) => {
+            let mut kept = decode::<KeptLease<'_>>(value);
+            let caller = kept.as_mut().and_then(|k| k.caller.take()).map(|c| c.into_caller(site));
+            match (name, kept, caller) {
+                (Some((number, serial)), Some(kept), Some(caller)) => {
                     self.serial = self.serial.max(kept.lease);
-                    rows.push(Read { key, number, serial, kept });
+                    rows.push(Read { key, number, serial, caller, kept });
                 }
-                (name, _) => {
+                (name, ..) => {
                     damaged += 1;
                     self.gone.push(key.to_owned());
                     name.into_iter().for_each(|(number, _)| unreadable(number));
@@ -95,7 +100,7 @@ impl Leases {
 
     /// One row: another number of a lease that is there already, or a lease.
     fn take_up(&mut self, row: Read<'_>, saved: &Saved, site: &Site, in_doubt: bool, now: Time) {
-        let Read { number, serial, kept, .. } = row;
+        let Read { number, serial, caller, kept, .. } = row;
         let (ttl, full) = (if kept.test { site.callback.test_ttl } else { site.callback.ttl }, site.callback.quarantine);
         let time = Time::from_micros;
         let late = kept.released.map(|at| if saved.same_boot && !in_doubt { time(at).min(now) } else { now });
@@ -122,7 +127,7 @@ impl Leases {
             None => {
                 let dialed = if saved.same_boot { time(kept.dialed).min(now) } else { now };
                 self.records.push(Some(Record {
-                    caller: kept.caller.into_caller(site),
+                    caller,
                     held: Vec::with_capacity(1),
                     dialed,
                     dialed_number: emergency_number(&kept.number),

@@ -105,7 +105,7 @@ impl Record {
             test: self.test,
             number: Cow::Borrowed(self.dialed_number),
             path: Cow::Borrowed(self.path),
-            caller: KeptCaller::of(&self.caller, site),
+            caller: Some(KeptCaller::of(&self.caller, site)),
         };
         Row::keep(Table::Lease, lease_key(held.number, held.serial), kept::encode(&kept))
     }
