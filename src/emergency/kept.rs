@@ -209,6 +209,8 @@ impl<'a> KeptAgent<'a> {
             site: self.site.map(Cow::into_owned),
             language: self.language.map(Cow::into_owned),
             caller_id: None,
+            // No lease says where anybody is.
+            location: None,
             contacts,
         }
     }
