@@ -218,13 +218,13 @@ impl SideThread {
     fn effect(&self, side: Side) {
         match side {
             // The bridge tells presence by SIP, the teller to a URL; the worker tells the store.
-            Side::Presence { agent, dnd, .. } => {
+            Side::Presence { agent, shown, dnd, again: false } => {
                 if let Some(teller) = self.status.teller.get() {
-                    let state = if dnd { "dnd" } else { "available" };
-                    let _ = teller.send(State::presence(agent.reveal(), state, dnd, clock::wall()));
+                    let _ = teller.send(State::presence(agent.reveal(), shown.word(), dnd, clock::wall()));
                 }
             }
-            Side::Keep(_) => {}
+            // What was told before the restart is in the teller's own outbox, if it did not get through.
+            Side::Presence { again: true, .. } | Side::Keep(_) => {}
             Side::Notice(notice) => {
                 counter!("e911d_notices_total").increment(1);
                 let _ = self.notices.send(notice);

@@ -194,7 +194,7 @@ fn a7_what_was_forgotten_or_replaced_is_nowhere_in_the_files() {
     let dir = dir();
     let store = Open::new(dir.path());
     let canary = |n: usize| format!("canary-{n:05}-+1425555{n:04}");
-    let long = |n: usize| format!("{}{}", canary(n), "x".repeat(if n % 50 == 0 { 9000 } else { n % 700 }));
+    let long = |n: usize| format!("{}{}", canary(n), "x".repeat(if n.is_multiple_of(50) { 9000 } else { n % 700 }));
     for n in 0..1000 {
         store.keep(&canary(n), &long(n));
     }
