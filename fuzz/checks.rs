@@ -375,7 +375,7 @@ impl Play {
                     let voice = Opened { at: "127.0.0.1:20000".parse().expect("an address"), lasts: Duration::from_secs(20) };
                     self.shard.media_opened(call, Some(voice), self.now);
                 }
-                Do::Keep(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } => {}
+                Do::Keep(_) | Do::Record(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } => {}
             }
         }
         assert!(sends <= 16 * self.told + 64, "{sends} messages at once");

@@ -195,7 +195,7 @@ impl Sim {
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
                 Do::Media { call, order: MediaOrder::Open { .. } } => self.shard.media_opened(call, None, self.now),
-                Do::Keep(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } => {}
+                Do::Keep(_) | Do::Record(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } => {}
             }
         }
     }

@@ -248,6 +248,7 @@ impl Shard {
         call.progress = Progress::Over;
         let storys = call.kind.is_storys();
         self.leave_line(key);
+        self.record(key, 200, now);
         self.end_leg(key, leg);
         if storys {
             let by = if by == Side::Near { Party::Caller } else { Party::Callee };

@@ -28,6 +28,7 @@ mod understood;
 pub use access::Access;
 pub use lines::{Agents, Lines};
 pub use links::{Classifier, Credentials, Link, Links, Source, Sources};
+pub use ordinary::{OrdinaryCall, OrdinaryView};
 pub use own::Publisher;
 pub use read_back::{MediaOrder, Opened, ReadOut};
 pub use shard::{Census, Do, Setup, Shard};

@@ -2,15 +2,21 @@
 //!
 //! Nothing here knows emergencies; what the story hands down as ordinary comes here as well.
 
+mod record;
+
+pub use record::{OrdinaryCall, OrdinaryView};
+
 use super::call::{CallKey, Fate, Kind, Leg, Owner, Progress, Side};
 use super::compose::{Dress, contact, dialed_user, user_of, without_tag};
 use super::emergency::Way;
-use super::shard::{Shard, Wake};
+use super::shard::{Do, Shard, Wake};
 use super::understood::Beyond;
 use crate::emergency::facts::{DeviceId, LegId, Origin, PeerId, TrunkId};
 use crate::emergency::path::{routes_for, without_separators};
+use crate::sip::header::NameAddr;
 use crate::sip::{Message, Name};
 use crate::words::{E164, Private, Time};
+use record::Ticket;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
@@ -20,6 +26,8 @@ pub(super) struct Hunt {
     next_leg: u16,
     /// Whose line it takes while it is up.
     pub(super) agent: Option<Private<String>>,
+    /// Until the call is over and recorded.
+    ticket: Option<Ticket>,
 }
 
 /// One place to try.
@@ -40,7 +48,9 @@ impl Shard {
         let Some(msg) = &call.invite else { return };
         let (faults, user, origin) = (msg.faults(), dialed_user(msg.uri()).unwrap_or_default(), call.origin);
         let (exhausted, beyond) = (msg.max_forwards() == Some(0), Beyond::of(msg));
-        call.kind = Kind::Ordinary(Hunt { hops: VecDeque::new(), next_leg: 0, agent: None });
+        let from = NameAddr::parse(msg.get(Name::From).unwrap_or_default()).map(|n| user_of(n.uri)).unwrap_or_default();
+        let ticket = Some(Ticket::new(origin, from, user.clone(), now));
+        call.kind = Kind::Ordinary(Hunt { hops: VecDeque::new(), next_leg: 0, agent: None, ticket });
         if !faults.is_clean() {
             return self.refuse(key, faults.status(), None, faults.describe(), now);
         }
@@ -66,6 +76,7 @@ impl Shard {
             100..=199 => self.progress(key, id, &msg, now),
             200..=299 => {
                 self.take_line(key);
+                self.note_answer(key, now);
                 self.connect(key, id, &msg, now);
             }
             408 | 500..=599 if self.has_another_hop(key) => {
@@ -91,6 +102,37 @@ impl Shard {
         let Some(leg) = self.calls.get(key).and_then(|c| c.leg(id)) else { return };
         if leg.fate == Fate::Open && self.endpoint.is_unheard(leg.invite) && self.has_another_hop(key) {
             self.on_ordinary_failure(key, id, 408, now);
+        }
+    }
+
+    /// The running ordinary calls, after so many.
+    pub fn ordinary_calls(&self, after: usize) -> impl Iterator<Item = OrdinaryView> {
+        let tickets = self.calls.values().filter_map(|c| match &c.kind {
+            Kind::Ordinary(hunt) => hunt.ticket.as_ref(),
+            Kind::Emergency | Kind::Callback | Kind::Undecided => None,
+        });
+        tickets.skip(after).map(|ticket| ticket.view(&self.setup.site))
+    }
+
+    /// An ordinary call was answered.
+    pub(super) fn note_answer(&mut self, key: CallKey, now: Time) {
+        if let Some(ticket) = self.ticket_of(key) {
+            ticket.answered(now);
+        }
+    }
+
+    /// A call is over with this status; an ordinary one is recorded, once. Others have no ticket (RULES A7).
+    pub(super) fn record(&mut self, key: CallKey, status: u16, now: Time) {
+        let Some(Kind::Ordinary(hunt)) = self.calls.get_mut(key).map(|c| &mut c.kind) else { return };
+        if let Some(ticket) = hunt.ticket.take() {
+            self.out.push_back(Do::Record(Box::new(ticket.over(&self.setup.site, status, now))));
+        }
+    }
+
+    fn ticket_of(&mut self, key: CallKey) -> Option<&mut Ticket> {
+        match self.calls.get_mut(key).map(|c| &mut c.kind) {
+            Some(Kind::Ordinary(hunt)) => hunt.ticket.as_mut(),
+            _ => None,
         }
     }
 
@@ -129,6 +171,13 @@ impl Shard {
             _ => return,
         };
         let Some((hop, id)) = next else { return self.refuse(key, status, None, "", now) };
+        if let Some(ticket) = self.ticket_of(key) {
+            match hop {
+                Hop::Trunk(trunk) => ticket.tried(Some(trunk), None),
+                Hop::Peer(peer) => ticket.tried(None, Some(peer)),
+                Hop::Device(_) => ticket.tried(None, None),
+            }
+        }
         self.place_ordinary(key, hop, id, now);
     }
 
@@ -183,6 +232,7 @@ impl Shard {
             let bytes = w.finish_body(&Dress::Open.body(msg));
             self.endpoint.respond(server, msg.status(), None, bytes, now);
         }
+        self.record(key, msg.status(), now);
         self.end_leg(key, id);
     }
 

@@ -9,6 +9,7 @@ use super::challenge::TrunkKey;
 use super::compose::{Dress, contact, user_of};
 use super::lines::{Agents, Lines};
 use super::links::{Classifier, Links};
+use super::ordinary::OrdinaryCall;
 use super::own::{Errand, Publisher};
 use super::read_back::MediaOrder;
 use super::registrar::Phones;
@@ -80,6 +81,8 @@ pub enum Do {
         /// What.
         order: MediaOrder,
     },
+    /// Record an ordinary call that is over (RULES A7).
+    Record(Box<OrdinaryCall>),
     /// Something beside the calls. Its fate is never told to the shard.
     Side(Side),
 }
@@ -370,6 +373,7 @@ impl Shard {
             }
             self.endpoint.respond(server, status, None, w.finish(), now);
         }
+        self.record(key, status, now);
         self.settle(key);
     }
 
@@ -382,6 +386,7 @@ impl Shard {
             beyond.write(&mut w, &msg);
             self.endpoint.respond(server, beyond.status(), None, w.finish(), now);
         }
+        self.record(key, beyond.status(), now);
         self.settle(key);
     }
 

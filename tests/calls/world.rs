@@ -92,6 +92,7 @@ pub struct World {
     pub media: Vec<MediaOrder>,
     /// Where a voice would speak from, and for how long; none: there is none.
     pub voice: Option<Opened>,
+    pub records: Vec<e911d::bridge::OrdinaryCall>,
 }
 
 impl World {
@@ -121,6 +122,8 @@ impl World {
     pub fn release(&mut self, call: CallId) {
         self.shard.release(call, self.now);
         self.drain();
+        let shard = Shard::new(0, &setup, now).expect("a shard");
+        Self { shard, now, sent: Vec::new(), sides: Vec::new(), records: Vec::new() }
     }
 
     /// A packet from this address.
@@ -190,6 +193,7 @@ impl World {
                     self.sent.push(Sent { to: t.flow.remote, msg, client: t.client });
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
+                Do::Record(call) => self.records.push(*call),
                 Do::Keep(_) => {}
                 Do::Release { shard, call } => self.releases.push((shard, call)),
                 Do::Media { call, order } => self.media(call, order),
