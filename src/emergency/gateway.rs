@@ -7,6 +7,7 @@
 mod restart;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::caller::{self, Caller, Directory, number_in};
 use super::devices::Devices;
 use super::facts::{AgentId, CallEffect, CallId, Called, CallerEvidence, DeviceId, Input, Invite, Origin, Output, Side, TrunkId};
 use super::lane::Lane;
-use super::lease::{Found, Leases, RecordId, View};
+use super::lease::{Found, Leases, RecordId, View, ViewMark};
 use super::notice::{About, Notice};
 use super::number::Dialed;
 use super::outputs::Outputs;
@@ -505,9 +506,15 @@ impl Gateway {
         self.calls.len()
     }
 
-    /// Running calls, in the order they came.
+    /// Running calls, by their numbers of ours.
     pub fn calls(&self) -> impl Iterator<Item = CallView> {
-        self.calls.iter().map(|(&call, running)| {
+        self.calls_after(None)
+    }
+
+    /// The running calls after this one.
+    pub fn calls_after(&self, after: Option<CallId>) -> impl Iterator<Item = CallView> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.calls.range((from, Bound::Unbounded)).map(|(&call, running)| {
             let (kind, (state, trunk)) = match &running.kind {
                 Kind::Emergency(c) => ("emergency", c.state()),
                 Kind::Callback(c) => ("callback", (c.state(), None)),
@@ -519,6 +526,11 @@ impl Gateway {
     /// An agent's presence, as others see it and as she set it; by her id.
     pub fn presence_of(&self, agent: &str) -> presence::View {
         self.presence.view(agent)
+    }
+
+    /// The leases after this one, from `most` records at most; then where to go on, `None` at the end.
+    pub fn leases_after(&self, after: Option<ViewMark>, most: usize) -> (Vec<(ViewMark, View)>, Option<ViewMark>) {
+        self.leases.views_after(after, most)
     }
 
     /// All leases, late ones among them.

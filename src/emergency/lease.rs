@@ -141,6 +141,15 @@ pub struct View {
     pub calls: u32,
 }
 
+/// A view's place among all, for going on after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ViewMark {
+    /// The record's place.
+    pub record: u32,
+    /// The number's place in it.
+    pub number: u16,
+}
+
 /// The table of leases.
 #[derive(Default)]
 pub struct Leases {
@@ -369,21 +378,41 @@ impl Leases {
 
     /// All leases, in the order of their places.
     pub fn views(&self) -> impl Iterator<Item = View> {
-        self.records.iter().flatten().flat_map(|record| {
-            record.held.iter().map(|held| View {
-                number: Private::new(held.number),
-                agent: Private::new(record.caller.key().to_owned()),
-                trunk: held.trunk,
-                dialed: record.dialed,
-                expires: record.expires,
-                state: match record.phase {
-                    Phase::Late => "late",
-                    Phase::Open if self.is_shared(held) => "shared",
-                    Phase::Open => "open",
-                },
-                calls: record.up,
-            })
-        })
+        self.records.iter().flatten().flat_map(|record| record.held.iter().map(|held| self.view(record, held)))
+    }
+
+    /// The views after this one, from `most` places of the table at most; then where to go on, `None` at the end.
+    pub fn views_after(&self, after: Option<ViewMark>, most: usize) -> (Vec<(ViewMark, View)>, Option<ViewMark>) {
+        let first = after.map_or(0, |mark| mark.record);
+        let end = self.records.len().min((first as usize).saturating_add(most));
+        let mut found = Vec::new();
+        for (place, record) in (first..).zip(self.records.get(first as usize..end).unwrap_or_default()) {
+            let Some(record) = record else { continue };
+            for (number, held) in (0u16..).zip(&record.held) {
+                let mark = ViewMark { record: place, number };
+                if after.is_none_or(|after| mark > after) {
+                    found.push((mark, self.view(record, held)));
+                }
+            }
+        }
+        let next = u32::try_from(end).ok().filter(|_| end < self.records.len());
+        (found, next.map(|end| ViewMark { record: end - 1, number: u16::MAX }))
+    }
+
+    fn view(&self, record: &Record, held: &Held) -> View {
+        View {
+            number: Private::new(held.number),
+            agent: Private::new(record.caller.key().to_owned()),
+            trunk: held.trunk,
+            dialed: record.dialed,
+            expires: record.expires,
+            state: match record.phase {
+                Phase::Late => "late",
+                Phase::Open if self.is_shared(held) => "shared",
+                Phase::Open => "open",
+            },
+            calls: record.up,
+        }
     }
 
     /// An emergency call on a test's lease: the number counts no longer as the tests', and one that was not leased
