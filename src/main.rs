@@ -1,7 +1,7 @@
 //! Arguments, then the command's function.
 
-use e911d::daemon::cli::{self, BAD_USAGE, Cli, Command, DONE, FAILED};
-use e911d::daemon::{assemble, config, demo, run};
+use e911d::daemon::cli::{self, BAD_USAGE, Cli, Command, DONE, FAILED, What};
+use e911d::daemon::{assemble, client, config, demo, run};
 use e911d::emergency::path::{agent_by_id, explain};
 use e911d::words::Private;
 use std::io::{self, Write, stderr, stdout};
@@ -17,6 +17,12 @@ fn main() -> ExitCode {
         Command::Route { number, config, agent, trunk_down, json } => {
             route(&config.path, &number, agent.as_ref(), &trunk_down, json)
         }
+        Command::Calls(reach) => client::run(&reach, &What::Calls),
+        Command::Leases(reach) => client::run(&reach, &What::Leases),
+        Command::Agents(reach) => client::run(&reach, &What::Agents),
+        Command::Trunks(reach) => client::run(&reach, &What::Trunks),
+        Command::Alarms(reach) => client::run(&reach, &What::Alarms),
+        Command::Records(reach) => client::run(&reach, &What::Records),
         Command::Completions { shell } => written(cli::completions(shell, &mut stdout().lock())),
         Command::Man => written(cli::man(&mut stdout().lock())),
     }

@@ -41,8 +41,7 @@ Signals of a running daemon: TERM stops it, HUP reloads its config.
 Exit codes: 0 done, 1 failed, 2 bad usage or bad config.";
 
 /// Commands of the contract that a later version brings.
-const LATER_COMMANDS: &[&str] =
-    &["ready", "test-call", "calls", "leases", "agents", "trunks", "outbox", "alarms", "nodes", "agent", "template", "presence"];
+const LATER_COMMANDS: &[&str] = &["ready", "test-call", "outbox", "nodes", "agent", "template", "presence"];
 
 /// Options of the contract that a later version brings: command, option, and whether it takes a value.
 const LATER_OPTIONS: &[(&str, &str, bool)] = &[("demo", "panel", false), ("route", "socket", true), ("route", "url", true)];
@@ -107,6 +106,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Calls that run now; emergency calls without anybody's number
+    Calls(Reach),
+    /// Which callback number leads to whom, and until when
+    Leases(Reach),
+    /// The people who dial
+    Agents(Reach),
+    /// Whether each trunk answers, and its numbers
+    Trunks(Reach),
+    /// What is wrong now
+    Alarms(Reach),
+    /// Ordinary calls that are over; emergency calls are in no record
+    Records(Reach),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -122,6 +133,40 @@ pub struct ConfigFile {
     /// The config file
     #[arg(id = "config", short = 'c', long = "config", value_name = "FILE", default_value = "/etc/e911d/e911d.toml")]
     pub path: PathBuf,
+}
+
+/// Which daemon is asked, and for what kind of answer.
+#[derive(Clone, Debug, Args)]
+pub struct Reach {
+    /// The config, whose state directory has the daemon's socket.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    pub socket: Option<PathBuf>,
+    /// The daemon's HTTP address, as http://127.0.0.1:8911; the token is taken from E911D_TOKEN
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is asked of a daemon.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// `calls`
+    Calls,
+    /// `leases`
+    Leases,
+    /// `agents`
+    Agents,
+    /// `trunks`
+    Trunks,
+    /// `alarms`
+    Alarms,
+    /// `records`
+    Records,
 }
 
 /// What was typed; ends the program after `--help`, `--version` and every slip.
@@ -237,7 +282,7 @@ mod tests {
         let others = [
             "e911d ready --agent alice --json",
             "e911d agent add bob --contacts x",
-            "e911d calls --help",
+            "e911d ready --help",
             "e911d demo --panel",
             "e911d route 911 --url http://127.0.0.1",
         ];

@@ -4,6 +4,7 @@
 //! decided and sent here, and no queue of ours lies in its way. Ordinary calls are handed to the threads of
 //! [`shards`](super::shards).
 
+use super::ask::Ask;
 use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
@@ -45,6 +46,8 @@ const MOST_PANICS: u32 = 100;
 pub enum Command {
     /// A new configuration; the answer comes back.
     Reload(Box<Reload>, oneshot::Sender<Result<(), PoolError>>),
+    /// A look at the calls.
+    Ask(Ask),
     /// Take no ordinary new calls, let those that are being placed get on, and end by this time.
     Stop(Time),
 }
@@ -160,11 +163,16 @@ impl Front {
     /// One turn.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // 1. Commands.
+        let mut more = false;
         while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+            // One look a turn: calls do not wait for several.
+            more = matches!(command, Command::Ask(_));
             self.obey(command);
+            if more {
+                break;
+            }
         }
         // 2. Sockets, each in bursts, so that one neighbour's flood does not hold up the others.
-        let mut more = false;
         for at in 0..self.inboxes.len() {
             more |= self.read(at, cx);
         }
@@ -195,11 +203,23 @@ impl Front {
 
     fn obey(&mut self, command: Command) {
         match command {
+            Command::Ask(ask) => self.answer(ask),
             Command::Stop(by) => self.ends = Some(Ending::Calls(by)),
             Command::Reload(reload, answer) => {
                 let taken = self.reload(*reload);
                 let _ = answer.send(taken);
             }
+        }
+    }
+
+    fn answer(&self, ask: Ask) {
+        match ask {
+            Ask::Ordinary { shard, .. } if shard > 0 => {
+                if let Some(thread) = self.near.ordinary.get(usize::from(shard) - 1) {
+                    thread.ask(ask);
+                }
+            }
+            _ => ask.answer(self.worker.shard()),
         }
     }
 

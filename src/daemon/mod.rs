@@ -2,18 +2,25 @@
 //!
 //! [`run`] is the daemon: it reads the [`config`], [`assemble`]s what the floors below work from, opens the sockets and
 //! starts the threads. [`front`] is the loop that receives everything and carries emergency calls, [`shards`] the threads
-//! for ordinary calls, [`side`] the thread for all that no call waits for: log, metrics, alarms, notices, HTTP.
+//! for ordinary calls, [`side`] the thread for all that no call waits for: log, metrics, alarms, notices, and [`serve`]
+//! with the [`api`] behind it. [`client`] has the commands that ask a running daemon.
 //!
 //! Read [`run::run`] first, then [`front::Front`].
 
+pub mod api;
+pub mod ask;
 pub mod assemble;
+pub mod board;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod demo;
 pub mod front;
-pub mod http;
 pub mod log;
+pub mod records;
+pub mod roster;
 pub mod run;
+pub mod serve;
 pub mod shards;
 pub mod side;
 pub mod systemd;

@@ -3,14 +3,17 @@
 //! Read [`run`] from top to bottom. The calling thread ends up in [`Control`]: signals, reloads, the service manager. It
 //! carries no calls.
 
+use super::api::{self, Api};
 use super::assemble::{Assembled, assemble};
+use super::board::Board;
 use super::cli::{BAD_USAGE, DONE, FAILED};
 use super::config::{self, Config, Listen, Mistakes, accepted};
 use super::front::{Command, Front, Parts, Reload};
+use super::records::Records;
 use super::shards::{Common, Ordinary};
 use super::side::{SideSender, SideThread, Status, ToSide};
 use super::worker::Worker;
-use super::{http, log, systemd};
+use super::{log, serve, systemd};
 use crate::io::clock;
 use crate::io::media::{self, Media};
 use crate::io::notifier::post::Hook;
@@ -23,9 +26,11 @@ use crate::io::transport::Counters;
 use crate::io::transport::tcp::{Listener, Streams};
 use crate::io::transport::udp::{Port, Ports};
 use crate::words::{Private, Time};
+use axum::Router;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write, stderr};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -138,6 +143,9 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let side = SideSender::new(to_side);
     let (notify, notify_settings) = watch::channel(notifier_settings(&config)?);
     let (to_notifier, notices) = unbounded_channel();
+    let records = Records::restore(&saved, config.records.keep, keeper.clone());
+    let board = Arc::new(Board::new(config.clone(), Arc::clone(&assembled.setup.site), records));
+    let (commands, obeyed) = unbounded_channel();
     let alarms = Arc::clone(&status);
     let templates = Arc::new(Templates::new(keeper.clone(), &saved));
     let notifier = Notifier::new(notify_settings, move |failing| alarms.set_alarm("mail_failing", failing))
@@ -152,8 +160,11 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         status: Arc::clone(&status),
         notices: to_notifier,
         site: Arc::clone(&assembled.setup.site),
+        board: Arc::clone(&board),
     };
-    let side_handle = start_side(side_thread, web, async move { notifier.run(notices).await }, teller.run(states))?;
+    let api = Api { status: Arc::clone(&status), board: Arc::clone(&board), front: commands.clone(), shards };
+    let doors = Doors { web, admin: open_admin_socket(&config.node.state_dir), router: api::router(api) };
+    let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, teller.run(states))?;
 
     let (to_front, from_shards) = unbounded_channel();
     let common = Common {
@@ -172,7 +183,6 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let mut worker =
         Worker::new(0, &assembled.setup, Arc::clone(&ports), Arc::clone(&counters), side.clone(), keeper.clone(), now)?;
     worker.restore(&saved, now);
-    let (commands, obeyed) = unbounded_channel();
     let beat = Arc::new(AtomicU64::new(clock::now().as_millis()));
     let known = assembled.known.clone();
     let media = Media::start(media_settings(&config));
@@ -218,6 +228,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         notify,
         listeners,
         status,
+        board,
         beat,
         front,
         web: web_address,
@@ -358,19 +369,43 @@ fn ordinary_threads() -> usize {
     cores.saturating_sub(1).clamp(1, MOST_SHARDS)
 }
 
+/// Where the API is served.
+struct Doors {
+    web: TcpListener,
+    admin: Option<UnixListener>,
+    router: Router,
+}
+
+impl Doors {
+    /// Serves, as tasks of this thread.
+    fn open(self) {
+        if let Ok(web) = tokio::net::TcpListener::from_std(self.web) {
+            tokio::spawn(serve::tcp(web, self.router.clone()));
+        }
+        if let Some(Ok(admin)) = self.admin.map(tokio::net::UnixListener::from_std) {
+            tokio::spawn(serve::socket(admin, self.router));
+        }
+    }
+}
+
+/// Calls go on where there is none (RULES B3).
+fn open_admin_socket(state_dir: &Path) -> Option<UnixListener> {
+    // Where it cannot be made the next line says so.
+    let _ = std::fs::create_dir(state_dir);
+    let opened = serve::open_socket(state_dir);
+    opened.inspect_err(|e| warn!(event = "no admin.sock: commands reach this daemon by --url only", reason = %e.kind())).ok()
+}
+
 fn start_side(
     side: SideThread,
-    web: TcpListener,
+    doors: Doors,
     notifier: impl Future<Output = ()> + Send + 'static,
     teller: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<thread::JoinHandle<()>> {
     let runtime = current_thread_runtime()?;
     thread::Builder::new().name("side".to_owned()).spawn(move || {
-        let router = http::router(Arc::clone(&side.status));
         runtime.block_on(async {
-            if let Ok(web) = tokio::net::TcpListener::from_std(web) {
-                tokio::spawn(async { axum::serve(web, router).await });
-            }
+            doors.open();
             tokio::spawn(teller);
             let mails = tokio::spawn(notifier);
             side.run().await;
@@ -446,6 +481,7 @@ struct Control {
     notify: watch::Sender<notifier::Settings>,
     listeners: watch::Sender<Listeners>,
     status: Arc<Status>,
+    board: Arc<Board>,
     beat: Arc<AtomicU64>,
     front: oneshot::Receiver<()>,
     web: SocketAddr,
@@ -568,8 +604,9 @@ impl Control {
         self.listeners.send_replace(listeners);
         report_contacts(&config);
         self.side.send(ToSide::Site(Arc::clone(&assembled.setup.site)));
-        (self.assembled, self.ports) = (assembled, ports);
         self.accept(&text);
+        self.board.take(config, Arc::clone(&assembled.setup.site));
+        (self.assembled, self.ports) = (assembled, ports);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! Emergency calls are not here: the front carries them. When these threads are overloaded, new calls are refused by the
 //! front before they are queued, and everything that belongs to calls which are up still finds room.
 
+use super::ask::Ask;
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
 use crate::bridge::{MediaOrder, Opened, Setup};
@@ -44,6 +45,7 @@ enum ToShard {
     Message(Flow, Message),
     Unreachable(Transport, SocketAddr),
     Release(CallId),
+    Ask(Ask),
     /// There is something in [`Mailbox`].
     Look,
 }
@@ -123,7 +125,7 @@ impl Ordinary {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
                 match back {
                     ToShard::Message(_, msg) => Some(msg),
-                    ToShard::Unreachable(..) | ToShard::Release(_) | ToShard::Look => None,
+                    ToShard::Unreachable(..) | ToShard::Release(_) | ToShard::Ask(_) | ToShard::Look => None,
                 }
             }
         }
@@ -137,6 +139,11 @@ impl Ordinary {
     /// Has it release a call for a callback. Where there is no room the callback finds the line busy and goes to the desk.
     pub fn release(&self, call: CallId) {
         let _ = self.queue.try_send(ToShard::Release(call));
+    }
+
+    /// Asks it something. Where there is no room the question is dropped.
+    pub fn ask(&self, ask: Ask) {
+        let _ = self.queue.try_send(ToShard::Ask(ask));
     }
 
     /// Tells it of a new configuration, which it takes within a second.
@@ -228,6 +235,7 @@ impl Thread {
             }
             ToShard::Unreachable(transport, remote) => self.worker.unreachable(transport, remote, &mut self.outside, now),
             ToShard::Release(call) => self.worker.release(call, &mut self.outside, now),
+            ToShard::Ask(ask) => ask.answer(self.worker.shard()),
             ToShard::Look => self.look(),
         }
     }

@@ -3,7 +3,9 @@
 //! The call path drops what happened into an unbounded queue ([`SideSender`]) and goes on; nothing ever comes back. Here it
 //! becomes log lines, metrics, alarms and notices, and here HTTP is served. [`Status`] is what HTTP shows.
 
-use crate::bridge::Census;
+use super::api::{BACKLOG, Events, Happened};
+use super::board::Board;
+use crate::bridge::{Census, OrdinaryCall};
 use crate::emergency::facts::{Side, TrunkId};
 use crate::emergency::gateway::Shelved;
 use crate::emergency::notice::Notice;
@@ -13,6 +15,7 @@ use crate::io::notifier::states::State;
 use crate::io::transport::Counters;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -45,6 +48,8 @@ pub enum ToSide {
     Numbers(Vec<Shelved>),
     /// A configuration was taken.
     Site(Arc<Site>),
+    /// An ordinary call is over.
+    Record(Box<OrdinaryCall>),
     /// Something outside the calls is wrong, or right again.
     Alarm(&'static str, bool),
 }
@@ -69,6 +74,7 @@ impl SideSender {
 pub struct Status {
     metrics: PrometheusHandle,
     alarms: Mutex<BTreeMap<&'static str, Duration>>,
+    events: Events,
     stopping: AtomicBool,
     counters: Arc<Counters>,
     node: String,
@@ -91,6 +97,7 @@ impl Status {
         Self {
             metrics: handle,
             alarms: Mutex::default(),
+            events: Events::new(BACKLOG),
             stopping: AtomicBool::new(false),
             counters,
             node: node.to_owned(),
@@ -117,6 +124,16 @@ impl Status {
     /// The raised alarms with their wall time.
     pub fn alarms(&self) -> BTreeMap<&'static str, Duration> {
         self.alarms.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What changes, for whoever listens.
+    pub const fn events(&self) -> &Events {
+        &self.events
+    }
+
+    fn announce(&self, name: &'static str, data: Value) {
+        // Fails where nobody listens.
+        let _ = self.events.send(Happened { name, data });
     }
 
     /// Whether no new ordinary calls are taken any more.
@@ -151,8 +168,14 @@ impl Status {
         if let Some(teller) = self.teller.get() {
             let _ = teller.send(State::alarm(name, raised, clock::wall(), &self.node));
         }
+        self.announce("alarm", json!({"name": name, "state": if raised { "raised" } else { "cleared" }}));
         gauge!("e911d_alarm", "name" => name).set(if raised { 1.0 } else { 0.0 });
     }
+}
+
+/// Emergency calls and ordinary ones.
+fn up(census: &BTreeMap<u8, Census>) -> (usize, usize) {
+    census.values().fold((0, 0), |(e, o), c| (e + c.emergencies, o + c.ordinary))
 }
 
 fn describe() {
@@ -179,6 +202,8 @@ pub struct SideThread {
     pub notices: UnboundedSender<Notice>,
     /// The configuration, for names.
     pub site: Arc<Site>,
+    /// What the API shows.
+    pub board: Arc<Board>,
 }
 
 impl SideThread {
@@ -194,7 +219,12 @@ impl SideThread {
         match what {
             ToSide::Effect(side) => self.effect(side),
             ToSide::Census(shard, counted) => {
+                let before = up(census);
                 census.insert(shard, counted);
+                let (emergency, ordinary) = up(census);
+                if (emergency, ordinary) != before {
+                    self.status.announce("calls", json!({"emergency": emergency, "ordinary": ordinary}));
+                }
                 let sum = |of: fn(&Census) -> usize| census.values().map(of).sum::<usize>() as f64;
                 gauge!("e911d_calls", "kind" => "emergency").set(sum(|c| c.emergencies));
                 gauge!("e911d_calls", "kind" => "ordinary").set(sum(|c| c.ordinary));
@@ -203,6 +233,10 @@ impl SideThread {
                 counter!("e911d_lost_total", "why" => "stray_response").absolute(census.values().map(|c| c.strays).sum());
             }
             ToSide::Numbers(shelves) => {
+                if self.board.set_trunks(shelves.clone()) {
+                    let trunks = shelves.iter().map(|s| json!({"name": self.trunk(Some(s.trunk)), "up": s.up}));
+                    self.status.announce("trunks", json!({"trunks": trunks.collect::<Vec<_>>()}));
+                }
                 for shelf in shelves {
                     let trunk = self.trunk(Some(shelf.trunk));
                     gauge!("e911d_pool_numbers", "trunk" => trunk.clone(), "state" => "leased").set(f64::from(shelf.leased));
@@ -211,6 +245,7 @@ impl SideThread {
                 }
             }
             ToSide::Site(site) => self.site = site,
+            ToSide::Record(call) => self.board.records().add(&call),
             ToSide::Alarm(name, raised) => self.status.set_alarm(name, raised),
         }
     }

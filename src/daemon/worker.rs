@@ -138,6 +138,7 @@ impl Worker {
                         self.shard.media_opened(call, opened, now);
                     }
                 }
+                Do::Record(call) => self.side.send(ToSide::Record(call)),
                 Do::Side(Side::Keep(row)) => self.keeper.keep(row),
                 Do::Side(side) => self.side.send(ToSide::Effect(side)),
             }

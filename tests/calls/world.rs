@@ -114,16 +114,14 @@ impl World {
         let now = Time::from_micros(1_000_000_000);
         let shard = Shard::new(index, setup, now).expect("a shard");
         let voice = Opened { at: "127.0.0.1:20000".parse().expect("an address"), lasts: Duration::from_secs(20) };
-        let (sent, sides, releases, media) = Default::default();
-        Self { shard, now, sent, sides, releases, media, voice: Some(voice) }
+        let (sent, sides, records, releases, media) = Default::default();
+        Self { shard, now, sent, sides, records, releases, media, voice: Some(voice) }
     }
 
     /// Another shard wants this call released.
     pub fn release(&mut self, call: CallId) {
         self.shard.release(call, self.now);
         self.drain();
-        let shard = Shard::new(0, &setup, now).expect("a shard");
-        Self { shard, now, sent: Vec::new(), sides: Vec::new(), records: Vec::new() }
     }
 
     /// A packet from this address.

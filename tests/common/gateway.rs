@@ -165,8 +165,9 @@ impl Gateway {
     /// Starts `e911d run` and waits for its ready line.
     pub fn start(config: &Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("state")).unwrap();
-        Self::start_in(dir, config)
+        let state = dir.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        Self::start_in(dir, config, &state)
     }
 
     /// Kills it with SIGKILL, if it is not dead yet, and starts it anew: in the same folder, at the same addresses, with
@@ -175,7 +176,8 @@ impl Gateway {
         self.child.kill();
         let config = Config { bind: self.udp, bind_tcp: Some(self.tcp), env: env.to_vec(), ..self.config.clone() };
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
-        *self = Self::start_in(dir, &config);
+        let state = dir.path().join("state");
+        *self = Self::start_in(dir, &config, &state);
     }
 
     /// What it keeps.
@@ -183,9 +185,14 @@ impl Gateway {
         self.dir.path().join("state")
     }
 
-    fn start_in(dir: tempfile::TempDir, config: &Config) -> Self {
+    /// Starts it with another state directory.
+    pub fn start_with_state(config: &Config, state: &std::path::Path) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), config, state)
+    }
+
+    fn start_in(dir: tempfile::TempDir, config: &Config, state: &std::path::Path) -> Self {
         let file = dir.path().join("e911d.toml");
-        std::fs::write(&file, config.toml(&dir.path().join("state"))).unwrap();
+        std::fs::write(&file, config.toml(state)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
         command.arg("run").arg("-c").arg(&file).envs(config.env.iter().cloned());
         if let Some(times) = config.time_scale {
@@ -216,6 +223,11 @@ impl Gateway {
     /// Where it serves HTTP.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// Its config.
+    pub fn config_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("e911d.toml")
     }
 
     /// Its process.

@@ -18,10 +18,6 @@ struct Later {
 
 const LATER: &[Later] = &[
     later("tls", "TLS"),
-    later("http.token", "API tokens"),
-    later("http.public_url", "panel and API"),
-    Later { key: "http.origins", harmless: &["[]"], what: "panel and API" },
-    Later { key: "http.open_on_loopback", harmless: &["false"], what: "the API" },
     Later { key: "trunk[].esinet", harmless: &["false"], what: "ESInet trunks" },
     Later { key: "trunk[].register", harmless: &["false"], what: "registration at a trunk" },
     Later { key: "trunk[].media", harmless: &["pass"], what: "anchored media" },

@@ -61,6 +61,37 @@ pub(super) fn state_dir(text: &str, env: impl Iterator<Item = (String, String)>)
     Some(doc.as_table().get("state_dir")?.as_str()?.to_owned())
 }
 
+/// Puts agents behind the file's. Where the file's are no list there is nothing to put them behind, and a mistake anyway.
+pub(super) fn add_agents<'a>(tree: &mut Value, agents: impl Iterator<Item = &'a serde_json::Map<String, serde_json::Value>>) {
+    let mut agents = agents.map(table).peekable();
+    let ValueKind::Table(root) = &mut tree.kind else { return };
+    if agents.peek().is_none() {
+        return;
+    }
+    let list = root.entry("agent".to_owned()).or_insert_with(|| Value::new(None, ValueKind::Array(Vec::new())));
+    if let ValueKind::Array(list) = &mut list.kind {
+        list.extend(agents);
+    }
+}
+
+fn table(object: &serde_json::Map<String, serde_json::Value>) -> Value {
+    let entries = object.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), from_json(v)));
+    Value::new(None, ValueKind::Table(entries.collect()))
+}
+
+fn from_json(value: &serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    let kind = match value {
+        Json::Null => ValueKind::Nil,
+        Json::Bool(b) => ValueKind::Boolean(*b),
+        Json::Number(n) => n.as_i64().map_or_else(|| ValueKind::Float(n.as_f64().unwrap_or_default()), ValueKind::I64),
+        Json::String(s) => ValueKind::String(s.clone()),
+        Json::Array(list) => ValueKind::Array(list.iter().map(from_json).collect()),
+        Json::Object(object) => return table(object),
+    };
+    Value::new(None, kind)
+}
+
 fn not_toml(text: &str, file: &Path, at: usize, message: &str) -> Mistakes {
     let line = Lines::of(text).line(at);
     let notes = Notebook::new(file, BTreeMap::from([(String::new(), line)]));

@@ -47,7 +47,19 @@ pub fn text(file: &Path) -> Result<String, Mistakes> {
 
 /// As [`load`], from a text; `file` is what mistakes call it.
 pub fn read(text: &str, file: &Path, env: impl Iterator<Item = Variable>) -> Result<Config, Mistakes> {
-    let (tree, notes) = merge::merge(text, file, env)?;
+    read_with(text, file, env, std::iter::empty())
+}
+
+/// As [`read`](fn@read), with more agents behind the file's, each in the keys of `[[agent]]`. What is wrong with them
+/// stands at the file's first line, under their place: `agent[7].number`.
+pub fn read_with<'a>(
+    text: &str,
+    file: &Path,
+    env: impl Iterator<Item = Variable>,
+    agents: impl Iterator<Item = &'a serde_json::Map<String, serde_json::Value>>,
+) -> Result<Config, Mistakes> {
+    let (mut tree, notes) = merge::merge(text, file, env)?;
+    merge::add_agents(&mut tree, agents);
     later::refuse(&tree, &notes);
     let config = read::config(&tree, &notes);
     if let Some(config) = &config {

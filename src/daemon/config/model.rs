@@ -48,6 +48,8 @@ pub struct Config {
     pub auth: Auth,
     /// The log.
     pub log: Log,
+    /// Ordinary calls that are over.
+    pub records: Records,
     /// What agents show and may dial on ordinary calls.
     pub outbound_profiles: Vec<OutboundProfile>,
     /// The agents that the file names.
@@ -128,6 +130,41 @@ pub struct HostPort {
 pub struct Http {
     /// A loopback address. Default `127.0.0.1:8911`.
     pub bind: SocketAddr,
+    /// What browsers call us: a name that is served, and an origin that may ask. Default: loopback names only.
+    pub public_url: Option<String>,
+    /// Origins of pages that may ask besides. Default: none.
+    pub origins: Vec<String>,
+    /// Whether the API asks loopback for no token. Default false.
+    pub open_on_loopback: bool,
+    /// Who may ask.
+    pub tokens: Vec<Token>,
+}
+
+/// `[[http.token]]`
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// What its holder may do.
+    pub role: Role,
+    /// What its holder shows; 16 characters at least.
+    pub value: Private<String>,
+}
+
+/// What the holder of a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `viewer`: look, but for running calls and leases.
+    Viewer,
+    /// `operator`: everything.
+    Operator,
+    /// `agent`: presence.
+    Agent,
+}
+
+/// `[records]`: ordinary calls that are over (RULES A7).
+#[derive(Clone, Copy, Debug)]
+pub struct Records {
+    /// How many are kept, the newest. Default 100,000.
+    pub keep: u32,
 }
 
 /// A SIP URI whose host is an address, for everything that we send requests to.

@@ -21,6 +21,8 @@ use crate::words::{Country, Private};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Characters of a token at least.
+const LEAST_TOKEN: usize = 16;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -68,6 +70,7 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
     let media = media(root.section("media"));
     let auth = auth(root.section("auth"), &node_read.domain);
     let log = log(root.section("log"));
+    let records = records(root.section("records"));
     for later in ["dns", "cluster", "tls"] {
         root.section(later).finish();
     }
@@ -88,6 +91,7 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
         media,
         auth,
         log,
+        records,
         outbound_profiles,
         agents,
         time_scale: 1,
@@ -152,9 +156,41 @@ fn http(mut s: Section<'_>) -> Http {
         address if address.ip().is_loopback() => Ok(address),
         _ => Err(format!("{}; bind it to 127.0.0.1 or [::1]", refusal("HTTP beyond loopback"))),
     };
-    let bind = s.read("bind", local).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8911));
+    let http = Http {
+        bind: s.read("bind", local).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8911)),
+        public_url: s.read("public_url", value::web_url),
+        origins: s.list("origins", value::origin).unwrap_or_default(),
+        open_on_loopback: s.flag("open_on_loopback", false),
+        tokens: s.sections("token").into_iter().filter_map(token).collect(),
+    };
     s.finish();
-    Http { bind }
+    http
+}
+
+/// A token that can be guessed is none.
+fn token(mut s: Section<'_>) -> Option<Token> {
+    let roles = [("viewer", Role::Viewer), ("operator", Role::Operator), ("agent", Role::Agent)];
+    if !s.has("role") {
+        s.note("role", "is missing and required: viewer, operator or agent");
+    }
+    let role = s.choice("role", &roles);
+    if !s.has("value") && !s.has("value_file") {
+        s.note("value", "is missing and required, or value_file");
+    }
+    let value = s.secret("value");
+    let is_weak = |v: &String| v.len() < LEAST_TOKEN || !v.bytes().all(|b| b.is_ascii_graphic());
+    if value.as_ref().is_some_and(|v| is_weak(v.reveal())) {
+        let key = if s.has("value") { "value" } else { "value_file" };
+        s.note(key, format!("must be {LEAST_TOKEN} characters or more, without spaces; take `openssl rand -hex 24`"));
+    }
+    s.finish();
+    Some(Token { role: role?, value: value? })
+}
+
+fn records(mut s: Section<'_>) -> Records {
+    let records = Records { keep: s.number("keep", 100_000, 0..=1_000_000) };
+    s.finish();
+    records
 }
 
 fn peer(mut s: Section<'_>) -> Peer {

@@ -237,6 +237,26 @@ pub(super) fn mailbox(text: &str) -> Result<Private<String>, String> {
     if is_valid { Ok(Private::new(text.to_owned())) } else { Err("must be a mailbox as security@example.com".to_owned()) }
 }
 
+/// A URL of ours for browsers, without a slash at its end.
+pub(super) fn web_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.map(|r| r.split('/').next().unwrap_or_default()).unwrap_or_default();
+    let is_host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '?' | '#' | ','));
+    if is_host && !text.contains(['?', '#', ' ']) {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("must be a URL as https://e911.example.com".to_owned())
+    }
+}
+
+/// Scheme, host and perhaps a port, as browsers send it (RFC 6454).
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    match web_url(text)? {
+        url if url.matches('/').count() == 2 => Ok(url),
+        _ => Err("must be an origin as https://wall.example.com, without a path".to_owned()),
+    }
+}
+
 /// `smtp://` or `smtps://` with a host.
 pub(super) fn is_smtp_url(text: &str) -> bool {
     let rest = text.strip_prefix("smtp://").or_else(|| text.strip_prefix("smtps://")).unwrap_or_default();

@@ -1,0 +1,185 @@
+//! The API: `/api/v1/…` on the admin socket and by HTTP, in the shapes of CONTRACT.md.
+//!
+//! One file per resource; [`openapi`] describes them all, and a test holds the two together. Nothing here touches a
+//! call: what runs is asked of the threads that carry it, a slice at a time ([`ask`](super::ask)), what is configured is
+//! read from what was taken last, and changes go to the thread that controls the daemon.
+//!
+//! Read [`Api`] first, then [`router`].
+
+mod agents;
+mod alarms;
+pub mod auth;
+mod calls;
+pub mod error;
+mod events;
+mod leases;
+mod openapi;
+pub mod page;
+mod records;
+pub mod time;
+mod trunks;
+
+pub use events::{BACKLOG, Events, Happened};
+
+use super::ask::Ask;
+use super::board::Board;
+use super::config::{Http, Role};
+use super::front::Command;
+use super::side::Status;
+use auth::Door;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use axum::{Json, Router};
+use error::ApiError;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+/// What a body may hold, in bytes.
+const LARGEST_BODY: usize = 1024 * 1024;
+/// How long a request may take, its body included.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an answer is made from.
+#[derive(Clone)]
+pub struct Api {
+    /// Alarms and metrics.
+    pub status: Arc<Status>,
+    /// What is known beside the calls.
+    pub board: Arc<Board>,
+    /// The threads that carry calls, the front before all.
+    pub front: UnboundedSender<Command>,
+    /// How many shards there are.
+    pub shards: u8,
+}
+
+impl Api {
+    /// Asks the threads that carry calls. 503 where they have no time.
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        self.front.send(Command::Ask(question(answer))).map_err(|_| ApiError::busy())?;
+        answered.await.map_err(|_| ApiError::busy())
+    }
+
+    fn http(&self) -> Http {
+        self.board.config().http.clone()
+    }
+}
+
+/// An answer in JSON, or a refusal.
+type Answer = Result<Json<Value>, ApiError>;
+
+/// What a role may see and do; the route of a resource names one.
+#[derive(Clone, Copy)]
+struct Allowed(&'static [Role]);
+
+const LOOK: Allowed = Allowed(&[Role::Viewer, Role::Operator]);
+const OPERATE: Allowed = Allowed(&[Role::Operator]);
+const ANYBODY: Allowed = Allowed(&[Role::Viewer, Role::Operator, Role::Agent]);
+
+/// Everything that is served through this door kind; the connection's [`Door`] comes as an extension.
+pub fn router(api: Api) -> Router {
+    let v1 = Router::new()
+        .merge(resource("/openapi.json", get(openapi::show), ANYBODY))
+        .merge(resource("/alarms", get(alarms::list), LOOK))
+        .merge(resource("/events", get(events::stream), LOOK))
+        .merge(resource("/trunks", get(trunks::list), LOOK))
+        .merge(resource("/calls", get(calls::list), OPERATE))
+        .merge(resource("/leases", get(leases::list), OPERATE))
+        .merge(resource("/records", get(records::list), LOOK))
+        .merge(resource("/agents", get(agents::list), LOOK))
+        .merge(resource("/agents/{id}", get(agents::show), LOOK))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(in_time))
+        .layer(from_fn_with_state(api.clone(), identify))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY));
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .nest("/api/v1", v1)
+        .fallback(|| async { (StatusCode::NOT_FOUND, "not in this version\n") })
+        .layer(from_fn_with_state(api.clone(), check_source))
+        .with_state(api)
+}
+
+/// One resource, and who may come near it.
+fn resource(path: &str, methods: MethodRouter<Api>, allowed: Allowed) -> Router<Api> {
+    Router::new().route(path, methods.route_layer(from_fn(move |request, next| check_role(allowed, request, next))))
+}
+
+async fn check_source(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let checked = match door(&request) {
+        Door::Socket => Ok(()),
+        Door::Tcp(_) => {
+            let http = api.http();
+            auth::check_host(&http, request.headers()).and_then(|()| auth::check_origin(&http, request.headers()))
+        }
+    };
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// Nobody learns which paths there are without a token.
+async fn identify(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    match auth::role(&api.http(), door(&request), request.headers()) {
+        Ok(role) => {
+            request.extensions_mut().insert(role);
+            let mut response = next.run(request).await;
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn check_role(allowed: Allowed, request: Request, next: Next) -> Response {
+    let role = request.extensions().get::<Role>().copied();
+    match role.map(|role| auth::allow(role, allowed.0)) {
+        Some(Ok(())) => next.run(request).await,
+        Some(Err(refused)) => refused.into_response(),
+        None => ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "nobody is known to ask").into_response(),
+    }
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    tokio::time::timeout(PATIENCE, next.run(request)).await.unwrap_or_else(|_| {
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the request was not there in time").into_response()
+    })
+}
+
+/// The door is said by whoever accepted the connection; without it nobody is trusted.
+fn door(request: &Request) -> Door {
+    let nowhere = Door::Tcp(std::net::SocketAddr::from(([0, 0, 0, 0], 0)));
+    request.extensions().get::<Door>().copied().unwrap_or(nowhere)
+}
+
+async fn no_such_path() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such path; /api/v1/openapi.json lists them")
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this path does not know this method")
+}
+
+/// 200 while calls are taken, also with all trunks down: then the body says degraded.
+async fn ready(State(api): State<Api>) -> Response {
+    let alarms = api.status.alarms();
+    let stopping = api.status.is_stopping();
+    let code = if stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let names: Vec<_> = alarms.keys().collect();
+    let body = json!({"ready": !stopping, "degraded": alarms.contains_key("no_trunk"), "alarms": names});
+    (code, Json(body)).into_response()
+}
+
+async fn metrics(State(api): State<Api>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.status.metrics())
+}

@@ -1,0 +1,190 @@
+//! The admin socket and the HTTP API of the real daemon.
+#[macro_use]
+mod common;
+
+use common::{Config, Gateway, Net, Transport};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
+
+const VIEWER: &str = "viewer-0123456789abcdef";
+const OPERATOR: &str = "operator-0123456789abcdef";
+const AGENT: &str = "agent-0123456789abcdef";
+
+/// A daemon with a token for each role.
+fn daemon() -> (Net, Gateway) {
+    daemon_with("")
+}
+
+fn daemon_with(more: &str) -> (Net, Gateway) {
+    let net = Net::take();
+    let mut config = Config::new(&net, Transport::Udp).agent("alice", "number = \"+12065550001\"").agent("bob", "");
+    for (role, value) in [("viewer", VIEWER), ("operator", OPERATOR), ("agent", AGENT)] {
+        config.more.push_str(&format!("[[http.token]]\nrole = \"{role}\"\nvalue = \"{value}\"\n"));
+    }
+    config.more.push_str(more);
+    let gateway = Gateway::start(&config);
+    (net, gateway)
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> Answer {
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_lowercase(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
+}
+
+fn request(method: &str, path: &str, host: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+}
+
+fn tcp(gateway: &Gateway, method: &str, path: &str, headers: &str) -> Answer {
+    let at = gateway.http().unwrap();
+    exchange(TcpStream::connect(at).unwrap(), &request(method, path, &at.to_string(), headers, ""))
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+fn socket(gateway: &Gateway, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let stream = UnixStream::connect(gateway.state().join("admin.sock")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    exchange(stream, &request(method, path, "localhost", headers, body))
+}
+
+fn get(gateway: &Gateway, path: &str) -> Value {
+    let answer = socket(gateway, "GET", &format!("/api/v1/{path}"), "", "");
+    assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    answer.body
+}
+
+/// Runs a command against this daemon: exit code, stdout, stderr.
+fn e911d(gateway: &Gateway, words: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
+    command.args(words).arg("-c").arg(gateway.config_file());
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+const LISTS: [&str; 6] = ["agents", "trunks", "alarms", "records", "leases", "calls"];
+
+#[test]
+fn on_the_socket_whoever_can_open_it_is_an_operator_and_every_list_has_one_shape() {
+    let (_net, gateway) = daemon();
+    for path in LISTS {
+        let list = get(&gateway, path);
+        assert!(list["items"].is_array() && list["next"].is_null(), "{path}: {list}");
+        assert_eq!(list.as_object().unwrap().len(), 2, "{path}: {list}");
+    }
+    let agents = get(&gateway, "agents");
+    assert_eq!(agents["items"][0]["id"], "alice");
+    assert_eq!(agents["items"][0]["number"], "+12065550001");
+    assert_eq!(get(&gateway, "agents?limit=1")["next"], "alice");
+    assert_eq!(get(&gateway, "agents?limit=1&after=alice")["items"][0]["id"], "bob");
+    assert_eq!(get(&gateway, "trunks")["items"][0]["name"], "carrier-a");
+}
+
+#[test]
+fn on_tcp_a_token_says_who_asks_and_its_role_what_it_may_see() {
+    let (_net, gateway) = daemon();
+    let status = |path: &str, token: &str| tcp(&gateway, "GET", &format!("/api/v1/{path}"), token).status;
+    for path in LISTS.iter().chain(&["openapi.json", "nothing"]) {
+        assert_eq!(status(path, ""), 401, "{path}");
+        assert_eq!(status(path, &bearer("operator-0123456789abcdeX")), 401, "{path}");
+    }
+    for path in LISTS {
+        let private = matches!(path, "calls" | "leases");
+        assert_eq!(status(path, &bearer(OPERATOR)), 200, "{path}");
+        assert_eq!(status(path, &bearer(VIEWER)), if private { 403 } else { 200 }, "{path}");
+        assert_eq!(status(path, &bearer(AGENT)), 403, "{path}");
+    }
+    let refused = tcp(&gateway, "GET", "/api/v1/calls", "");
+    assert!(refused.head.contains("www-authenticate: bearer"), "{}", refused.head);
+    assert_eq!(refused.body["error"]["code"], "unauthorized");
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(tcp(&gateway, "GET", path, "").status, 200, "{path}");
+    }
+}
+
+#[test]
+fn pages_of_somebody_else_are_kept_out_by_host_and_origin() {
+    let (_net, gateway) = daemon();
+    let at = gateway.http().unwrap();
+    let token = bearer(OPERATOR);
+    let asked = |host: &str, headers: &str| {
+        exchange(TcpStream::connect(at).unwrap(), &request("GET", "/api/v1/agents", host, &format!("{token}{headers}"), ""))
+            .status
+    };
+    assert_eq!(asked("evil.example", ""), 421);
+    assert_eq!(asked(&at.to_string(), "Origin: https://evil.example\r\n"), 403);
+    assert_eq!(asked(&at.to_string(), &format!("Origin: http://{at}\r\n")), 200);
+}
+
+#[test]
+fn every_refusal_has_one_shape_and_the_right_status() {
+    let (_net, gateway) = daemon();
+    for (method, path, status, field) in [
+        ("GET", "nothing", 404, ""),
+        ("GET", "agents/nobody", 404, ""),
+        ("POST", "calls", 405, ""),
+        ("DELETE", "trunks", 405, ""),
+        ("GET", "calls?limit=0", 400, "limit"),
+        ("GET", "agents?limit=x", 400, "limit"),
+        ("GET", "leases?after=x", 400, "after"),
+        ("GET", "calls?after=x", 400, "after"),
+        ("GET", "records?after=x", 400, "after"),
+        ("GET", "trunks?after=x", 400, "after"),
+        ("GET", "openapi.json?x=y", 400, ""),
+        ("GET", "agents/%ff", 400, ""),
+    ] {
+        let answer = socket(&gateway, method, &format!("/api/v1/{path}"), "", "");
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        let error = &answer.body["error"];
+        assert!(error["code"].is_string() && !error["message"].as_str().unwrap().is_empty(), "{method} {path}: {}", answer.body);
+        assert_eq!(error["field"], field, "{method} {path}: {}", answer.body);
+    }
+}
+
+#[test]
+fn the_commands_say_what_the_api_says_as_tables_and_as_json() {
+    let (_net, gateway) = daemon();
+    let (code, table, _) = e911d(&gateway, &["trunks"]);
+    assert_eq!(code, 0);
+    assert!(table.starts_with("NAME") && table.contains("carrier-a  direct-routing  unknown"), "{table}");
+    for path in LISTS {
+        let (code, text, errors) = e911d(&gateway, &[path, "--json"]);
+        assert_eq!(code, 0, "{path}: {errors}");
+        let list: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(list, json!({"items": get(&gateway, path)["items"]}), "{path}");
+    }
+    let url = format!("http://{}", gateway.http().unwrap());
+    let (code, _, errors) = e911d(&gateway, &["leases", "--url", &url]);
+    assert_eq!((code, errors.contains("token")), (1, true), "{errors}");
+    let (code, _, errors) = e911d(&gateway, &["leases", "--socket", "/nonexistent/admin.sock"]);
+    assert_eq!((code, errors.contains("no daemon answers")), (1, true), "{errors}");
+}
+
+#[test]
+fn b3_without_a_state_directory_calls_are_taken_and_there_is_no_admin_socket() {
+    let net = Net::take();
+    let config = Config::new(&net, Transport::Udp).agent("alice", "");
+    let gateway = Gateway::start_with_state(&config, std::path::Path::new("/proc/e911d"));
+    let answer = tcp(&gateway, "GET", "/readyz", "");
+    assert_eq!(answer.status, 200);
+    assert!(gateway.log().contains("no admin.sock"), "{}", gateway.log());
+}
