@@ -22,7 +22,8 @@ fn main() -> ExitCode {
         Command::Agents(reach) => client::run(&reach, &What::Agents),
         Command::Trunks(reach) => client::run(&reach, &What::Trunks),
         Command::Alarms(reach) => client::run(&reach, &What::Alarms),
-        Command::Records(reach) => client::run(&reach, &What::Records),
+        Command::Records { reach, format, since, limit } => client::run(&reach, &What::Records { format, since, limit }),
+        Command::Agent(command) => client::run(&command.reach().clone(), &What::Agent(command)),
         Command::Completions { shell } => written(cli::completions(shell, &mut stdout().lock())),
         Command::Man => written(cli::man(&mut stdout().lock())),
     }

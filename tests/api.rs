@@ -188,3 +188,113 @@ fn b3_without_a_state_directory_calls_are_taken_and_there_is_no_admin_socket() {
     assert_eq!(answer.status, 200);
     assert!(gateway.log().contains("no admin.sock"), "{}", gateway.log());
 }
+
+fn put(gateway: &Gateway, id: &str, headers: &str, body: &Value) -> Answer {
+    let headers = format!("Content-Type: application/json\r\n{headers}");
+    socket(gateway, "PUT", &format!("/api/v1/agents/{id}"), &headers, &body.to_string())
+}
+
+fn etag(answer: &Answer) -> String {
+    answer.head.lines().find_map(|l| l.strip_prefix("etag: ")).expect("an etag").to_owned()
+}
+
+#[test]
+fn an_agent_is_added_and_changed_and_removed_at_run_time_and_known_to_the_calls_at_once() {
+    let (_net, gateway) = daemon();
+    let added = put(
+        &gateway,
+        "carol",
+        "If-None-Match: *\r\n",
+        &json!({"peer": "pbx", "contacts": "a@example.com", "password": "secret"}),
+    );
+    assert_eq!(added.status, 201, "{}", added.body);
+    assert_eq!((&added.body["source"], &added.body["has_password"]), (&json!("runtime"), &json!(true)));
+    assert!(!added.body.to_string().contains("secret"));
+    let again = put(&gateway, "carol", "If-None-Match: *\r\n", &json!({}));
+    assert_eq!((again.status, &again.body["error"]["code"]), (412, &json!("exists")));
+
+    let (code, _, errors) =
+        e911d(&gateway, &["agent", "set", "carol", "--contacts", "b@example.com; c@example.com", "--clear", "peer"]);
+    assert_eq!(code, 0, "{errors}");
+    let carol = get(&gateway, "agents/carol");
+    assert_eq!(carol["contacts"], "b@example.com; c@example.com");
+    assert!(carol.get("peer").is_none() && carol["has_password"] == true, "{carol}");
+
+    assert_eq!(e911d(&gateway, &["agent", "remove", "carol"]).0, 0);
+    assert_eq!(socket(&gateway, "GET", "/api/v1/agents/carol", "", "").status, 404);
+    assert_eq!(socket(&gateway, "DELETE", "/api/v1/agents/carol", "", "").status, 404);
+}
+
+#[test]
+fn of_two_operators_who_edit_at_once_the_second_is_told() {
+    let (_net, gateway) = daemon();
+    let read = put(&gateway, "carol", "", &json!({}));
+    let tag = format!("If-Match: {}\r\n", etag(&read));
+    assert_eq!(put(&gateway, "carol", &tag, &json!({"name": "first"})).status, 200);
+    let second = put(&gateway, "carol", &tag, &json!({"name": "second"}));
+    assert_eq!((second.status, &second.body["error"]["code"]), (412, &json!("changed")));
+    assert_eq!(get(&gateway, "agents/carol")["name"], "first");
+}
+
+#[test]
+fn p10_an_agent_is_checked_as_the_config_is_and_ids_in_the_config_win() {
+    let (_net, gateway) = daemon();
+    for (body, field) in [
+        (json!({"country": "GB"}), ""),
+        (json!({"number": "+14255550100"}), "number"),
+        (json!({"number": 7}), "number"),
+        (json!({"colour": "red"}), "colour"),
+        (json!({"peer": "nobody"}), "peer"),
+        (json!({"devices": ["sip:a@10.0.0.1", "x"]}), "devices[1]"),
+        (json!({"password_file": "/etc/passwd"}), "password_file"),
+        (json!({"id": "dave"}), "id"),
+    ] {
+        let answer = put(&gateway, "carol", "", &body);
+        assert_eq!(answer.status, 422, "{body}: {}", answer.body);
+        if !field.is_empty() {
+            assert_eq!(answer.body["error"]["field"], field, "{body}: {}", answer.body);
+        }
+    }
+    assert_eq!(put(&gateway, "alice", "", &json!({})).status, 409);
+    assert_eq!(get(&gateway, "agents")["items"].as_array().unwrap().len(), 2);
+    let broken = socket(&gateway, "PUT", "/api/v1/agents/x", "Content-Type: application/json\r\n", "{");
+    assert_eq!((broken.status, &broken.body["error"]["code"]), (400, &json!("unreadable")));
+    let untyped = socket(&gateway, "PUT", "/api/v1/agents/x", "", "{}");
+    assert_eq!(untyped.status, 415);
+    let large = socket(&gateway, "PUT", "/api/v1/agents/x", "Content-Type: application/json\r\n", &" ".repeat(1024 * 1024 + 1));
+    assert_eq!((large.status, large.body["error"]["code"].is_string()), (413, true));
+}
+
+#[test]
+fn an_import_is_taken_whole_or_not_at_all_and_every_wrong_row_is_named_with_its_line() {
+    let (_net, gateway) = daemon();
+    let dir = tempfile::tempdir().unwrap();
+    let import = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        e911d(&gateway, &["agent", "import", file.to_str().unwrap()])
+    };
+    let count = || get(&gateway, "agents")["items"].as_array().unwrap().len();
+    let (code, _, errors) = import("a.csv", "id,peer,number\ncarol,pbx,\ndave,nobody,\nerin,,+14255550100\ncarol,,\n");
+    assert_eq!((code, count()), (1, 2), "{errors}");
+    assert!(errors.contains("line 5: id"), "{errors}");
+    let (code, _, errors) = import("a.csv", "id,peer,number\ncarol,pbx,\ndave,nobody,\nerin,,+14255550100\nalice,,\n");
+    assert_eq!((code, count()), (1, 2), "{errors}");
+    assert!(errors.contains("line 5"), "{errors}");
+    let (code, _, errors) = import("a.csv", "id,peer,number\ncarol,pbx,\ndave,nobody,\nerin,,+14255550100\n");
+    assert_eq!((code, count()), (1, 2), "{errors}");
+    assert!(errors.contains("line 3: peer") && errors.contains("line 4: number"), "{errors}");
+
+    let (code, said, errors) =
+        import("a.csv", "id,peer,devices,location.room\ncarol,pbx,sip:c@127.0.0.1 | sip:d@127.0.0.1,7\ndave,,,\n");
+    assert_eq!((code, said.as_str(), count()), (0, "2 agents taken\n", 4), "{errors}");
+    for format in ["csv", "json"] {
+        let (_, exported, _) = e911d(&gateway, &["agent", "export", "--format", format]);
+        assert_eq!(e911d(&gateway, &["agent", "remove", "carol"]).0, 0);
+        let (code, said, errors) = import(&format!("b.{format}"), &exported);
+        assert_eq!((code, said.as_str(), count()), (0, "2 agents taken\n", 4), "{format}: {errors}\n{exported}");
+    }
+    assert_eq!(get(&gateway, "agents/carol")["devices"], json!(["sip:c@127.0.0.1", "sip:d@127.0.0.1"]));
+    let (code, _, errors) = import("c.json", "[\n{\"id\":\"x\"},\n{\"id\":\"y\",\"peer\":\"nobody\"}\n]");
+    assert_eq!((code, errors.contains("line 3: peer")), (1, true), "{errors}");
+}

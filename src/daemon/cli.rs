@@ -41,7 +41,7 @@ Signals of a running daemon: TERM stops it, HUP reloads its config.
 Exit codes: 0 done, 1 failed, 2 bad usage or bad config.";
 
 /// Commands of the contract that a later version brings.
-const LATER_COMMANDS: &[&str] = &["ready", "test-call", "outbox", "nodes", "agent", "template", "presence"];
+const LATER_COMMANDS: &[&str] = &["ready", "test-call", "outbox", "nodes", "template", "presence"];
 
 /// Options of the contract that a later version brings: command, option, and whether it takes a value.
 const LATER_OPTIONS: &[(&str, &str, bool)] = &[("demo", "panel", false), ("route", "socket", true), ("route", "url", true)];
@@ -117,7 +117,23 @@ pub enum Command {
     /// What is wrong now
     Alarms(Reach),
     /// Ordinary calls that are over; emergency calls are in no record
-    Records(Reach),
+    Records {
+        /// Which daemon.
+        #[command(flatten)]
+        reach: Reach,
+        /// As what it is printed; a table otherwise
+        #[arg(long, conflicts_with = "json")]
+        format: Option<RecordFormat>,
+        /// Calls that started at this time or later, as 2025-11-22 or 2025-11-22T19:00:00Z, in UTC
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// The last N of them
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Agents added and changed at run time, beside those of the config
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -152,6 +168,154 @@ pub struct Reach {
     pub json: bool,
 }
 
+/// How ordinary calls are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RecordFormat {
+    /// RFC 4180
+    Csv,
+    /// A JSON object a line
+    Jsonl,
+}
+
+/// How agents are written in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sheet {
+    /// RFC 4180; the first line names the columns
+    Csv,
+    /// A list of objects
+    Json,
+}
+
+/// `agent …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum AgentCommand {
+    /// All agents, those of the config among them
+    List(Reach),
+    /// Add an agent
+    Add {
+        /// Unique among agents
+        #[arg(value_name = "ID", value_parser = private)]
+        id: Private<String>,
+        /// What she is like.
+        #[command(flatten)]
+        keys: Box<AgentKeys>,
+        /// Which daemon.
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Change an agent; keys that are not named stay
+    Set {
+        /// Who
+        #[arg(value_name = "ID", value_parser = private)]
+        id: Private<String>,
+        /// What changes.
+        #[command(flatten)]
+        keys: Box<AgentKeys>,
+        /// Take this key away; may be given several times
+        #[arg(long, value_name = "KEY")]
+        clear: Vec<String>,
+        /// Which daemon.
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Remove an agent; a lease of hers runs on
+    Remove {
+        /// Who
+        #[arg(value_name = "ID", value_parser = private)]
+        id: Private<String>,
+        /// Which daemon.
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Add or replace all agents of a file, or none: every wrong line is named
+    Import {
+        /// CSV or JSON, by its name; - reads what is typed
+        file: PathBuf,
+        /// What it is, where its name does not say
+        #[arg(long)]
+        format: Option<Sheet>,
+        /// Which daemon.
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Print the agents added at run time, for import; without their passwords
+    Export {
+        /// As what
+        #[arg(long, default_value = "json")]
+        format: Sheet,
+        /// Which daemon.
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+impl AgentCommand {
+    /// Which daemon is meant.
+    pub const fn reach(&self) -> &Reach {
+        match self {
+            Self::List(reach)
+            | Self::Add { reach, .. }
+            | Self::Set { reach, .. }
+            | Self::Remove { reach, .. }
+            | Self::Import { reach, .. }
+            | Self::Export { reach, .. } => reach,
+        }
+    }
+}
+
+/// The keys of `[[agent]]` as options.
+#[derive(Clone, Debug, Args)]
+pub struct AgentKeys {
+    /// For mails
+    #[arg(long, value_parser = private)]
+    pub name: Option<Private<String>>,
+    /// What identifies her in a call; may be given several times
+    #[arg(long, value_parser = private)]
+    pub identity: Vec<Private<String>>,
+    /// Her identity counts from this peer only
+    #[arg(long, value_parser = private)]
+    pub peer: Option<Private<String>>,
+    /// A device with a fixed address, as sip:alice@10.0.0.5; may be given several times
+    #[arg(long, value_name = "URI", value_parser = private)]
+    pub device: Vec<Private<String>>,
+    /// Rung before the desk; may be given several times
+    #[arg(long, value_name = "URI", value_parser = private)]
+    pub alternate: Vec<Private<String>>,
+    /// Her own number
+    #[arg(long, value_parser = private)]
+    pub number: Option<Private<String>>,
+    /// Two letters
+    #[arg(long, value_parser = private)]
+    pub country: Option<Private<String>>,
+    /// Whose callback numbers she prefers
+    #[arg(long, value_parser = private)]
+    pub site: Option<Private<String>>,
+    /// Of mails about her: en, es, fr
+    #[arg(long, value_parser = private)]
+    pub language: Option<Private<String>>,
+    /// What she shows and may dial on ordinary calls
+    #[arg(long, value_parser = private)]
+    pub outbound_profile: Option<Private<String>>,
+    /// Ordinary calls at once
+    #[arg(long)]
+    pub capacity: Option<u32>,
+    /// No ordinary calls
+    #[arg(long, value_name = "true|false")]
+    pub locked: Option<bool>,
+    /// Her own mailbox
+    #[arg(long, value_parser = private)]
+    pub mailbox: Option<Private<String>>,
+    /// Told of her emergency calls, as "a@x; b@y"
+    #[arg(long, value_parser = private)]
+    pub contacts: Option<Private<String>>,
+    /// A file whose first line is the password of her devices
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// A part of her address, as street=Main St; may be given several times
+    #[arg(long, value_name = "PART=TEXT", value_parser = private)]
+    pub location: Vec<Private<String>>,
+}
+
 /// What is asked of a daemon.
 #[derive(Clone, Debug)]
 pub enum What {
@@ -166,7 +330,16 @@ pub enum What {
     /// `alarms`
     Alarms,
     /// `records`
-    Records,
+    Records {
+        /// As what.
+        format: Option<RecordFormat>,
+        /// From when on.
+        since: Option<String>,
+        /// How many, the last ones.
+        limit: Option<usize>,
+    },
+    /// `agent …`
+    Agent(AgentCommand),
 }
 
 /// What was typed; ends the program after `--help`, `--version` and every slip.
@@ -281,7 +454,7 @@ mod tests {
         let lines = LATER_COMMANDS.iter().map(|c| format!("e911d {c}"));
         let others = [
             "e911d ready --agent alice --json",
-            "e911d agent add bob --contacts x",
+            "e911d template show emergency",
             "e911d ready --help",
             "e911d demo --panel",
             "e911d route 911 --url http://127.0.0.1",

@@ -14,6 +14,7 @@ pub mod board;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod front;
 pub mod log;

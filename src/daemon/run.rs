@@ -3,13 +3,16 @@
 //! Read [`run`] from top to bottom. The calling thread ends up in [`Control`]: signals, reloads, the service manager. It
 //! carries no calls.
 
+use super::api::error::ApiError;
 use super::api::{self, Api};
 use super::assemble::{Assembled, assemble};
 use super::board::Board;
 use super::cli::{BAD_USAGE, DONE, FAILED};
 use super::config::{self, Config, Listen, Mistakes, accepted};
+use super::control::{self, Change, ToControl};
 use super::front::{Command, Front, Parts, Reload};
 use super::records::Records;
+use super::roster::{self, Joined, Roster};
 use super::shards::{Common, Ordinary};
 use super::side::{SideSender, SideThread, Status, ToSide};
 use super::worker::Worker;
@@ -39,7 +42,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -60,6 +63,8 @@ const LAST_MAILS: Duration = Duration::from_secs(4);
 /// The loop is taken for dead after that.
 const DEAD: Duration = Duration::from_secs(10);
 const MOST_SHARDS: usize = 8;
+/// Changes to agents that wait.
+const WAITING_CHANGES: usize = 16;
 
 /// Runs the daemon until it is told to stop. `strict`: a bad file never starts, not even with the last accepted config.
 /// `time_scale`: see [`Config::hasten`].
@@ -123,7 +128,9 @@ impl Loaded {
 
 /// Opens everything and starts the threads. After the ready line every listed socket answers.
 fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
-    let config = loaded.config;
+    let Opened { store, keeper, saved } = open_store();
+    let roster = Roster::restore(&saved, keeper.clone());
+    let config = with_roster(&roster, &loaded.text, file, loaded.config)?;
     let bound = Bound::open(&config.listen)?;
     let web = TcpListener::bind(config.http.bind).map_err(|e| Failure::socket("[http]", &e))?;
     web.set_nonblocking(true)?;
@@ -146,6 +153,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let records = Records::restore(&saved, config.records.keep, keeper.clone());
     let board = Arc::new(Board::new(config.clone(), Arc::clone(&assembled.setup.site), records));
     let (commands, obeyed) = unbounded_channel();
+    let (control, asked) = channel(WAITING_CHANGES);
     let alarms = Arc::clone(&status);
     let templates = Arc::new(Templates::new(keeper.clone(), &saved));
     let notifier = Notifier::new(notify_settings, move |failing| alarms.set_alarm("mail_failing", failing))
@@ -162,7 +170,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         site: Arc::clone(&assembled.setup.site),
         board: Arc::clone(&board),
     };
-    let api = Api { status: Arc::clone(&status), board: Arc::clone(&board), front: commands.clone(), shards };
+    let api = Api { status: Arc::clone(&status), board: Arc::clone(&board), front: commands.clone(), shards, control };
     let doors = Doors { web, admin: open_admin_socket(&config.node.state_dir), router: api::router(api) };
     let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, teller.run(states))?;
 
@@ -211,6 +219,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     report_contacts(&config);
     let control = Control {
         file: file.to_owned(),
+        text: loaded.text.clone(),
         running: Running {
             node: config.node.name.clone(),
             listen: config.listen.clone(),
@@ -232,6 +241,8 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         beat,
         front,
         web: web_address,
+        roster,
+        asked,
         ends: Time::ZERO,
     };
     if loaded.rejected.is_none() {
@@ -239,6 +250,19 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         control.keeper.flush(ACCEPTING);
     }
     Ok(control)
+}
+
+/// The config with the agents that were edited at run time. The file alone has been read already.
+fn with_roster(roster: &Roster, text: &str, file: &Path, alone: Config) -> Result<Config, Failure> {
+    let Ok(Joined { mut config, left_out, .. }) = roster.join(text, file) else { return Ok(alone) };
+    report_left_out(left_out);
+    Ok(config.hasten(alone.time_scale).map(|()| config).unwrap_or(alone))
+}
+
+fn report_left_out(left_out: usize) {
+    if left_out > 0 {
+        warn!(event = "agents edited at run time do not fit the config and are left out", left_out);
+    }
 }
 
 /// What was opened for `[[listen]]`, in its order.
@@ -485,6 +509,10 @@ struct Control {
     beat: Arc<AtomicU64>,
     front: oneshot::Receiver<()>,
     web: SocketAddr,
+    /// The config file as it was taken last, to which agents are added at run time.
+    text: String,
+    roster: Roster,
+    asked: Receiver<ToControl>,
     /// When the process must be gone, once its end has begun.
     ends: Time,
 }
@@ -531,6 +559,7 @@ impl Control {
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => self.reload().await,
                 _ = hand_over.recv() => warn!(event = "handing over to a new binary: not in this version"),
+                Some(request) = self.asked.recv() => self.change_agents(request).await,
                 _ = watchdog.tick() => self.say_alive(),
                 _ = &mut self.front => {
                     error!(event = "the front ended by itself");
@@ -574,7 +603,31 @@ impl Control {
     async fn take_new_config(&mut self) -> Result<(), Vec<String>> {
         let mistakes = |m: Mistakes| m.0.iter().map(ToString::to_string).collect::<Vec<_>>();
         let text = config::text(&self.file).map_err(mistakes)?;
-        let mut config = config::read(&text, &self.file, std::env::vars()).map_err(mistakes)?;
+        let joined = self.roster.join(&text, &self.file).map_err(mistakes)?;
+        report_left_out(joined.left_out);
+        self.take(joined.config, text).await
+    }
+
+    /// Changes agents, all or nothing, and says what came of it.
+    async fn change_agents(&mut self, request: ToControl) {
+        let ToControl { changes, is_list, answer } = request;
+        let result = self.try_change(&changes, is_list).await;
+        info!(event = "agents changed by the API", count = changes.len(), taken = result.is_ok());
+        let _ = answer.send(result);
+    }
+
+    async fn try_change(&mut self, changes: &[Change], is_list: bool) -> Result<(), ApiError> {
+        let running = self.board.config();
+        let etag_of = |id: &str| api::agents::find(&running, id).map(|shown| control::etag(&shown));
+        let after = control::changed(self.roster.documents(), &running, changes, is_list, etag_of)?;
+        let (config, _) = roster::join(&self.text, &self.file, &after).map_err(|e| control::refusal(e, changes, is_list))?;
+        self.take(config, self.text.clone()).await.map_err(|why| ApiError::conflict(why.join("; ")))?;
+        self.roster.replace(after);
+        Ok(())
+    }
+
+    /// Makes a configuration that was read and checked the running one.
+    async fn take(&mut self, mut config: Config, text: String) -> Result<(), Vec<String>> {
         config.hasten(self.running.time_scale).map_err(|beyond| vec![beyond.to_string()])?;
         self.keep_sockets(&mut config);
         let setup = &self.assembled.setup;
@@ -606,7 +659,7 @@ impl Control {
         self.side.send(ToSide::Site(Arc::clone(&assembled.setup.site)));
         self.accept(&text);
         self.board.take(config, Arc::clone(&assembled.setup.site));
-        (self.assembled, self.ports) = (assembled, ports);
+        (self.assembled, self.ports, self.text) = (assembled, ports, text);
         Ok(())
     }
 

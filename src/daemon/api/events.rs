@@ -3,7 +3,7 @@
 //! Alarms, the number of calls and trunks; never a person. A reader that is too slow is let go, and reads the lists anew.
 
 use super::error::ApiError;
-use super::{Api, page};
+use super::{Api, request};
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
@@ -28,7 +28,7 @@ pub struct Happened {
 /// The stream. 503 where too many read already.
 pub(super) async fn stream(
     State(api): State<Api>,
-    _: page::NoParameters,
+    _: request::NoParameters,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     if api.status.events().receiver_count() >= READERS {
         return Err(ApiError::busy());

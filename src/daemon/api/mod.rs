@@ -6,7 +6,7 @@
 //!
 //! Read [`Api`] first, then [`router`].
 
-mod agents;
+pub mod agents;
 mod alarms;
 pub mod auth;
 mod calls;
@@ -16,6 +16,8 @@ mod leases;
 mod openapi;
 pub mod page;
 mod records;
+pub mod request;
+pub mod sheet;
 pub mod time;
 mod trunks;
 
@@ -24,6 +26,7 @@ pub use events::{BACKLOG, Events, Happened};
 use super::ask::Ask;
 use super::board::Board;
 use super::config::{Http, Role};
+use super::control::ToControl;
 use super::front::Command;
 use super::side::Status;
 use auth::Door;
@@ -31,13 +34,13 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use error::ApiError;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::sync::oneshot;
 
 /// What a body may hold, in bytes.
@@ -56,6 +59,8 @@ pub struct Api {
     pub front: UnboundedSender<Command>,
     /// How many shards there are.
     pub shards: u8,
+    /// Who changes agents.
+    pub control: Sender<ToControl>,
 }
 
 impl Api {
@@ -93,7 +98,9 @@ pub fn router(api: Api) -> Router {
         .merge(resource("/leases", get(leases::list), OPERATE))
         .merge(resource("/records", get(records::list), LOOK))
         .merge(resource("/agents", get(agents::list), LOOK))
+        .merge(resource("/agents", post(agents::import), OPERATE))
         .merge(resource("/agents/{id}", get(agents::show), LOOK))
+        .merge(resource("/agents/{id}", put(agents::put).patch(agents::patch).delete(agents::remove), OPERATE))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(in_time))
@@ -182,4 +189,37 @@ async fn ready(State(api): State<Api>) -> Response {
 
 async fn metrics(State(api): State<Api>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.status.metrics())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The routes as this file says them: path and method.
+    fn routes() -> BTreeSet<(String, String)> {
+        let source = include_str!("mod.rs").split("#[cfg(test)]").next().expect("code");
+        let methods = ["get", "put", "post", "patch", "delete"];
+        let calls = source.split("resource(\"").skip(1).map(|rest| {
+            let (path, rest) = rest.split_once('"').expect("a path");
+            (path, rest.split("))").next().expect("its methods"))
+        });
+        calls
+            .flat_map(|(path, code)| {
+                let used = methods.into_iter().filter(|m| code.contains(&format!("{m}(")));
+                used.map(|m| (path.to_owned(), m.to_owned())).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_route_is_described_and_nothing_else_is() {
+        let document: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).expect("JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        let described: BTreeSet<_> = paths
+            .iter()
+            .flat_map(|(path, item)| item.as_object().expect("methods").keys().map(|m| (path.clone(), m.clone())))
+            .collect();
+        assert_eq!(routes(), described);
+        assert!(described.len() > 10);
+    }
 }

@@ -1,6 +1,6 @@
 //! `openapi.json`: what this API is, for programs (OpenAPI 3.1).
 
-use super::page::NoParameters;
+use super::request::NoParameters;
 use super::{Answer, ApiError};
 use axum::Json;
 use axum::http::StatusCode;

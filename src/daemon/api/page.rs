@@ -29,6 +29,47 @@ struct Asked {
     after: Option<String>,
 }
 
+/// `?since=` beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageSince {
+    /// `?limit=&after=`
+    pub page: Page,
+    /// A time in UTC, or its beginning: `2025-11-22`. Empty: from the first.
+    pub since: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for PageSince {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        let (mine, others): (Vec<_>, Vec<_>) = query.split('&').partition(|pair| pair.starts_with("since="));
+        let since = match mine.as_slice() {
+            [] => String::new(),
+            [pair] => since(pair)?,
+            _ => return Err(ApiError::unreadable("since", "stands once")),
+        };
+        let rest = format!("/?{}", others.join("&"));
+        let rest = rest.parse().map_err(|_| ApiError::unreadable("", "the parameters cannot be read"))?;
+        let (mut others, ()) = axum::http::Request::new(()).into_parts();
+        others.uri = rest;
+        Ok(Self { page: Page::from_request_parts(&mut others, state).await?, since })
+    }
+}
+
+/// A time as the records write it, or the beginning of one.
+fn since(pair: &str) -> Result<String, ApiError> {
+    let text = pair.trim_start_matches("since=").replace("%3A", ":").replace("%3a", ":");
+    let text = text.trim_end_matches('Z').to_owned();
+    let pattern = "dddd-dd-ddTdd:dd:dd.ddd";
+    let fits = |(t, p): (u8, u8)| if p == b'd' { t.is_ascii_digit() } else { t == p };
+    if text.len() >= 10 && text.len() <= pattern.len() && text.bytes().zip(pattern.bytes()).all(fits) {
+        Ok(text)
+    } else {
+        Err(ApiError::unreadable("since", "must be a time in UTC as 2025-11-22 or 2025-11-22T19:00:00Z"))
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Page {
     type Rejection = ApiError;
 
@@ -47,32 +88,6 @@ impl<S: Sync> FromRequestParts<S> for Page {
             Some(after) if after.is_empty() || after.len() > LONGEST_CURSOR => Err(bad_cursor()),
             after => Ok(Self { limit, after }),
         }
-    }
-}
-
-/// A resource that takes no parameters: one that is written all the same is a slip, and said.
-pub struct NoParameters;
-
-impl<S: Sync> FromRequestParts<S> for NoParameters {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        match parts.uri.query() {
-            None | Some("") => Ok(Self),
-            Some(_) => Err(ApiError::unreadable("", "this path takes no parameters")),
-        }
-    }
-}
-
-/// The last segment of a resource's path, or the one that the route calls `id` or `name`.
-pub struct Id(pub String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Id {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
-        path.map(|p| Self(p.0)).map_err(|_| ApiError::unreadable("", "the path cannot be read"))
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! They know the API's paths and nothing of what is behind them. Read [`run`] first.
 
+mod agent;
 mod http;
 mod table;
 
-use super::cli::{BAD_USAGE, DONE, FAILED, Reach, What};
+use super::cli::{BAD_USAGE, DONE, FAILED, Reach, RecordFormat, What};
 use super::{config, serve};
 use crate::words::Private;
 use http::{Failure, Line};
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 
 /// Where to send a token that belongs to `--url`.
 const TOKEN: &str = "E911D_TOKEN";
+/// The columns of records as CSV.
+const RECORD_KEYS: [&str; 10] = ["id", "direction", "from", "to", "peer", "trunk", "started", "answered", "ended", "outcome"];
 /// Items that are read at once.
 const PAGE: usize = 1000;
 
@@ -59,7 +62,8 @@ async fn obey(line: &mut Line, json: bool, what: &What) -> Result<(), Failure> {
         What::Agents => list(line, json, "agents", table::AGENTS).await,
         What::Trunks => list(line, json, "trunks", table::TRUNKS).await,
         What::Alarms => list(line, json, "alarms", table::ALARMS).await,
-        What::Records => list(line, json, "records", table::RECORDS).await,
+        What::Records { format, since, limit } => records(line, json, *format, since.as_deref(), *limit).await,
+        What::Agent(command) => agent::obey(line, json, command).await,
     }
 }
 
@@ -67,6 +71,35 @@ async fn obey(line: &mut Line, json: bool, what: &What) -> Result<(), Failure> {
 async fn list(line: &mut Line, json: bool, path: &str, columns: &[table::Column]) -> Result<(), Failure> {
     let items = all(line, path, usize::MAX).await?;
     if json { say(&serde_json::json!({ "items": items })) } else { say_text(&table::of(columns, &items)) }
+}
+
+/// Ordinary calls: the last `limit` of those since a time.
+async fn records(
+    line: &mut Line,
+    json: bool,
+    format: Option<RecordFormat>,
+    since: Option<&str>,
+    limit: Option<usize>,
+) -> Result<(), Failure> {
+    let path = since.map_or_else(|| "records".to_owned(), |since| format!("records?since={}", http::escaped(since)));
+    let mut items = all(line, &path, usize::MAX).await?;
+    items.drain(..items.len().saturating_sub(limit.unwrap_or(usize::MAX)));
+    match format {
+        None if json => say(&serde_json::json!({ "items": items })),
+        None => say_text(&table::of(table::RECORDS, &items)),
+        Some(RecordFormat::Jsonl) => say_text(&items.iter().map(|i| format!("{i}\n")).collect::<String>()),
+        Some(RecordFormat::Csv) => say_text(&csv(&items)),
+    }
+}
+
+fn csv(items: &[Value]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // Writing to memory fails for no reason of its own.
+    let _ = writer.write_record(RECORD_KEYS);
+    for item in items {
+        let _ = writer.write_record(RECORD_KEYS.map(|key| item[key].as_str().unwrap_or_default()));
+    }
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }
 
 /// The items of a list, page by page, `most` at most.

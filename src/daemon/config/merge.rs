@@ -62,16 +62,21 @@ pub(super) fn state_dir(text: &str, env: impl Iterator<Item = (String, String)>)
 }
 
 /// Puts agents behind the file's. Where the file's are no list there is nothing to put them behind, and a mistake anyway.
-pub(super) fn add_agents<'a>(tree: &mut Value, agents: impl Iterator<Item = &'a serde_json::Map<String, serde_json::Value>>) {
-    let mut agents = agents.map(table).peekable();
-    let ValueKind::Table(root) = &mut tree.kind else { return };
-    if agents.peek().is_none() {
-        return;
+/// How many were put there.
+pub(super) fn add_agents<'a>(
+    tree: &mut Value,
+    agents: impl Iterator<Item = &'a serde_json::Map<String, serde_json::Value>>,
+) -> usize {
+    let agents: Vec<_> = agents.map(table).collect();
+    let ValueKind::Table(root) = &mut tree.kind else { return 0 };
+    let added = agents.len();
+    if added == 0 {
+        return 0;
     }
     let list = root.entry("agent".to_owned()).or_insert_with(|| Value::new(None, ValueKind::Array(Vec::new())));
-    if let ValueKind::Array(list) = &mut list.kind {
-        list.extend(agents);
-    }
+    let ValueKind::Array(list) = &mut list.kind else { return 0 };
+    list.extend(agents);
+    added
 }
 
 fn table(object: &serde_json::Map<String, serde_json::Value>) -> Value {

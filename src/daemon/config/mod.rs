@@ -59,9 +59,10 @@ pub fn read_with<'a>(
     agents: impl Iterator<Item = &'a serde_json::Map<String, serde_json::Value>>,
 ) -> Result<Config, Mistakes> {
     let (mut tree, notes) = merge::merge(text, file, env)?;
-    merge::add_agents(&mut tree, agents);
+    let added = merge::add_agents(&mut tree, agents);
     later::refuse(&tree, &notes);
-    let config = read::config(&tree, &notes);
+    let mut config = read::config(&tree, &notes);
+    config.iter_mut().for_each(|c| c.agents_of_file = c.agents_of_file.saturating_sub(added));
     if let Some(config) = &config {
         relations::check(config, &notes);
     }

@@ -52,8 +52,10 @@ pub struct Config {
     pub records: Records,
     /// What agents show and may dial on ordinary calls.
     pub outbound_profiles: Vec<OutboundProfile>,
-    /// The agents that the file names.
+    /// The agents.
     pub agents: Vec<Agent>,
+    /// How many of the agents the file names; behind them come those edited at run time.
+    pub agents_of_file: usize,
     /// How many times faster what takes minutes runs: see [`Config::hasten`]. 1 in a config that was read.
     pub time_scale: u32,
 }

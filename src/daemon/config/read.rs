@@ -93,6 +93,7 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
         log,
         records,
         outbound_profiles,
+        agents_of_file: agents.len(),
         agents,
         time_scale: 1,
     })
