@@ -23,6 +23,11 @@ fn main() -> ExitCode {
         Command::Trunks(reach) => client::run(&reach, &What::Trunks),
         Command::Alarms(reach) => client::run(&reach, &What::Alarms),
         Command::Records { reach, format, since, limit } => client::run(&reach, &What::Records { format, since, limit }),
+        Command::Outbox(reach) => client::run(&reach, &What::Outbox),
+        Command::Presence { id, state, note, dismiss, reach } => {
+            client::run(&reach, &What::Presence { id, state, note, dismiss })
+        }
+        Command::Template(command) => client::run(&command.which().reach.clone(), &What::Template(command)),
         Command::Agent(command) => client::run(&command.reach().clone(), &What::Agent(command)),
         Command::Completions { shell } => written(cli::completions(shell, &mut stdout().lock())),
         Command::Man => written(cli::man(&mut stdout().lock())),

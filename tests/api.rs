@@ -81,7 +81,7 @@ fn e911d(gateway: &Gateway, words: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-const LISTS: [&str; 6] = ["agents", "trunks", "alarms", "records", "leases", "calls"];
+const LISTS: [&str; 7] = ["agents", "outbox", "trunks", "alarms", "records", "leases", "calls"];
 
 #[test]
 fn on_the_socket_whoever_can_open_it_is_an_operator_and_every_list_has_one_shape() {
@@ -297,4 +297,69 @@ fn an_import_is_taken_whole_or_not_at_all_and_every_wrong_row_is_named_with_its_
     assert_eq!(get(&gateway, "agents/carol")["devices"], json!(["sip:c@127.0.0.1", "sip:d@127.0.0.1"]));
     let (code, _, errors) = import("c.json", "[\n{\"id\":\"x\"},\n{\"id\":\"y\",\"peer\":\"nobody\"}\n]");
     assert_eq!((code, errors.contains("line 3: peer")), (1, true), "{errors}");
+}
+
+#[test]
+fn a1_presence_is_shown_and_set_and_by_the_agents_token_too() {
+    let (_net, gateway) = daemon();
+    let (code, _, errors) = e911d(&gateway, &["presence", "alice", "busy", "--note", "at lunch"]);
+    assert_eq!(code, 0, "{errors}");
+    let shown = get(&gateway, "agents/alice/presence");
+    assert_eq!((&shown["state"], &shown["note"], &shown["emergency"]), (&json!("busy"), &json!("at lunch"), &json!(false)));
+    let path = "/api/v1/agents/alice/presence";
+    assert_eq!(tcp(&gateway, "GET", path, &bearer(AGENT)).body["state"], "busy");
+    assert_eq!(tcp(&gateway, "PUT", path, &bearer(VIEWER)).status, 403);
+    let set = |body: &str| socket(&gateway, "PUT", path, "Content-Type: application/json\r\n", body);
+    for (body, status) in
+        [("{}", 422), ("{\"state\":\"x\"}", 422), ("{\"state\":7}", 422), ("[", 400), ("{\"state\":\"dnd\"}", 200)]
+    {
+        assert_eq!(set(body).status, status, "{body}");
+    }
+    assert_eq!(socket(&gateway, "POST", "/api/v1/agents/alice/dismiss", "", "").status, 204);
+    assert_eq!(socket(&gateway, "POST", "/api/v1/agents/nobody/dismiss", "", "").status, 404);
+    assert_eq!(socket(&gateway, "GET", "/api/v1/agents/nobody/presence", "", "").status, 404);
+}
+
+const TEMPLATE: &str = "Subject: 911 by {{ agent_name }}\n\n{{ agent_name }} dialed {{ dialed }} at {{ time }}. {{ callback_number }} {{ location }}\n";
+
+#[test]
+fn a5_a_template_is_edited_with_an_editor_and_no_text_is_lost() {
+    let (_net, gateway) = daemon();
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = dir.path().join("wanted");
+    let edit = |text: &str| {
+        std::fs::write(&wanted, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
+        command.args(["template", "edit", "emergency", "-c"]).arg(gateway.config_file());
+        command.env("VISUAL", format!("cp {}", wanted.display())).env("TMPDIR", dir.path());
+        let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(edit(TEMPLATE), (0, String::new()));
+    assert_eq!(get(&gateway, "templates/emergency")["text"], TEMPLATE);
+    let bad = TEMPLATE.replace("dialed }}", "dialled }}");
+    let (code, errors) = edit(&bad);
+    assert!(code == 1 && errors.contains("line 3: column"), "{errors}");
+    let kept = errors.rsplit("the text is in ").next().unwrap().trim();
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), bad);
+    assert_eq!(get(&gateway, "templates/emergency")["text"], TEMPLATE);
+    let (code, text, _) = e911d(&gateway, &["template", "preview", "emergency"]);
+    assert!(code == 0 && text.starts_with("Subject: 911 by "), "{text}");
+    assert_eq!(e911d(&gateway, &["template", "reset", "emergency"]).0, 0);
+    assert_eq!(get(&gateway, "templates/emergency")["edited"], false);
+}
+
+#[test]
+fn of_two_who_edit_a_template_at_once_the_second_is_told() {
+    let (_net, gateway) = daemon();
+    let path = "/api/v1/templates/emergency?language=en";
+    let tag = etag(&socket(&gateway, "GET", path, "", ""));
+    let put = |text: &str| {
+        let headers = format!("Content-Type: application/json\r\nIf-Match: {tag}\r\n");
+        socket(&gateway, "PUT", path, &headers, &json!({ "text": text }).to_string())
+    };
+    assert_eq!(put(TEMPLATE).status, 200);
+    assert_eq!(put(&TEMPLATE.replace("at", "on")).status, 412);
+    assert_eq!(socket(&gateway, "GET", "/api/v1/templates/nothing", "", "").status, 404);
+    assert_eq!(socket(&gateway, "GET", "/api/v1/templates/test?language=xx", "", "").status, 400);
 }

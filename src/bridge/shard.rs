@@ -233,6 +233,11 @@ impl Shard {
         self.tell_story(Some(Input::Committed { call }), now);
     }
 
+    /// Somebody beside the calls tells the story something: presence set by hand.
+    pub fn tell(&mut self, input: Input<'_>, now: Time) {
+        self.tell_story(Some(input), now);
+    }
+
     /// Fires what is due.
     pub fn expire(&mut self, now: Time) {
         while let Some(event) = self.endpoint.expire(now) {

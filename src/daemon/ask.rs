@@ -7,6 +7,8 @@ use crate::bridge::{OrdinaryView, Shard};
 use crate::emergency::facts::CallId;
 use crate::emergency::gateway::CallView;
 use crate::emergency::lease::{View, ViewMark};
+use crate::emergency::presence::{self, PresenceState};
+use crate::words::Private;
 use tokio::sync::oneshot;
 
 /// Entries that are looked at in one turn at most.
@@ -40,10 +42,19 @@ pub enum Ask {
         /// The answer.
         answer: oneshot::Sender<Slice<OrdinaryView, usize>>,
     },
+    /// An agent's presence; asked of the front.
+    Presence {
+        /// Her id.
+        agent: Private<String>,
+        /// What to do before the answer.
+        set: SetPresence,
+        /// The answer; none: nobody has that id.
+        answer: oneshot::Sender<Option<presence::View>>,
+    },
 }
 
 impl Ask {
-    /// Answers from this shard.
+    /// Answers from this shard; a question about presence is the front's own business.
     pub fn answer(self, shard: &Shard) {
         match self {
             Self::Emergencies { after, answer } => {
@@ -59,8 +70,19 @@ impl Ask {
                 let calls: Vec<_> = (after + 1..).zip(shard.ordinary_calls(after).take(SLICE)).collect();
                 let _ = answer.send(with_mark(calls));
             }
+            Self::Presence { .. } => {}
         }
     }
+}
+
+/// What is to become of an agent's presence.
+pub enum SetPresence {
+    /// Nothing: it is only asked for.
+    Keep,
+    /// She set it by hand, with a note.
+    State(PresenceState, Private<String>),
+    /// The hold after her emergency call ends.
+    Dismiss,
 }
 
 /// A full slice may have another one after it.

@@ -41,7 +41,7 @@ Signals of a running daemon: TERM stops it, HUP reloads its config.
 Exit codes: 0 done, 1 failed, 2 bad usage or bad config.";
 
 /// Commands of the contract that a later version brings.
-const LATER_COMMANDS: &[&str] = &["ready", "test-call", "outbox", "nodes", "template", "presence"];
+const LATER_COMMANDS: &[&str] = &["ready", "test-call", "nodes"];
 
 /// Options of the contract that a later version brings: command, option, and whether it takes a value.
 const LATER_OPTIONS: &[(&str, &str, bool)] = &[("demo", "panel", false), ("route", "socket", true), ("route", "url", true)];
@@ -131,6 +131,28 @@ pub enum Command {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
+    /// Mails and webhooks that are not delivered yet; whom they are for is not said
+    Outbox(Reach),
+    /// Show an agent's presence, or set it
+    Presence {
+        /// The agent
+        #[arg(value_name = "ID", value_parser = private)]
+        id: Private<String>,
+        /// available, busy, away, dnd or offline; during an emergency it is what comes back after it
+        state: Option<String>,
+        /// A line of hers beside the state
+        #[arg(long, requires = "state")]
+        note: Option<String>,
+        /// End the do-not-disturb that stays after an emergency call
+        #[arg(long)]
+        dismiss: bool,
+        /// Which daemon.
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// The texts of mails
+    #[command(subcommand)]
+    Template(TemplateCommand),
     /// Agents added and changed at run time, beside those of the config
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -340,6 +362,87 @@ pub enum What {
     },
     /// `agent …`
     Agent(AgentCommand),
+    /// `outbox`
+    Outbox,
+    /// `presence`
+    Presence {
+        /// Who.
+        id: Private<String>,
+        /// What she becomes.
+        state: Option<String>,
+        /// Her note.
+        note: Option<String>,
+        /// Whether the hold ends.
+        dismiss: bool,
+    },
+    /// `template …`
+    Template(TemplateCommand),
+}
+
+/// `template …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum TemplateCommand {
+    /// Print the text in use
+    Show {
+        /// Which.
+        #[command(flatten)]
+        which: WhichTemplate,
+    },
+    /// Take a text from a file; it is read through first
+    Set {
+        /// Which.
+        #[command(flatten)]
+        which: WhichTemplate,
+        /// The text; - reads what is typed
+        file: PathBuf,
+    },
+    /// Edit it with $EDITOR; what is not taken stays in a file
+    Edit {
+        /// Which.
+        #[command(flatten)]
+        which: WhichTemplate,
+    },
+    /// Print what a mail would read like, with made-up values
+    Preview {
+        /// Which.
+        #[command(flatten)]
+        which: WhichTemplate,
+        /// By this text instead of the one in use; - reads what is typed
+        file: Option<PathBuf>,
+    },
+    /// Go back to the text that comes with the program
+    Reset {
+        /// Which.
+        #[command(flatten)]
+        which: WhichTemplate,
+    },
+}
+
+impl TemplateCommand {
+    /// Which template is meant.
+    pub const fn which(&self) -> &WhichTemplate {
+        match self {
+            Self::Show { which }
+            | Self::Set { which, .. }
+            | Self::Edit { which }
+            | Self::Preview { which, .. }
+            | Self::Reset { which } => which,
+        }
+    }
+}
+
+/// A template, and which daemon has it.
+#[derive(Clone, Debug, Args)]
+pub struct WhichTemplate {
+    /// emergency, outcome or test
+    #[arg(value_parser = ["emergency", "outcome", "test"])]
+    pub name: String,
+    /// en, es or fr; the node's otherwise
+    #[arg(long, value_parser = ["en", "es", "fr"])]
+    pub language: Option<String>,
+    /// Which daemon.
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 /// What was typed; ends the program after `--help`, `--version` and every slip.
@@ -454,7 +557,7 @@ mod tests {
         let lines = LATER_COMMANDS.iter().map(|c| format!("e911d {c}"));
         let others = [
             "e911d ready --agent alice --json",
-            "e911d template show emergency",
+            "e911d nodes --json",
             "e911d ready --help",
             "e911d demo --panel",
             "e911d route 911 --url http://127.0.0.1",

@@ -4,12 +4,13 @@
 //! decided and sent here, and no queue of ours lies in its way. Ordinary calls are handed to the threads of
 //! [`shards`](super::shards).
 
-use super::ask::Ask;
+use super::ask::{Ask, SetPresence};
 use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
 use crate::bridge::{Classifier, MediaOrder, Opened, Setup};
-use crate::emergency::facts::CallId;
+use crate::emergency::facts::{AgentId, CallId, Input};
+use crate::emergency::presence::View;
 use crate::io::clock;
 use crate::io::media::{self, Media};
 use crate::io::store::{Store, Written};
@@ -212,8 +213,11 @@ impl Front {
         }
     }
 
-    fn answer(&self, ask: Ask) {
+    fn answer(&mut self, ask: Ask) {
         match ask {
+            Ask::Presence { agent, set, answer } => {
+                let _ = answer.send(self.presence(agent.reveal(), &set));
+            }
             Ask::Ordinary { shard, .. } if shard > 0 => {
                 if let Some(thread) = self.near.ordinary.get(usize::from(shard) - 1) {
                     thread.ask(ask);
@@ -221,6 +225,21 @@ impl Front {
             }
             _ => ask.answer(self.worker.shard()),
         }
+    }
+
+    fn presence(&mut self, id: &str, set: &SetPresence) -> Option<View> {
+        let site = Arc::clone(self.worker.shard().story()?.site());
+        let place = site.agents.iter().position(|a| a.id.reveal() == id)?;
+        let agent = AgentId(u32::try_from(place).ok()?);
+        let input = match set {
+            SetPresence::Keep => None,
+            SetPresence::State(state, note) => Some(Input::SetPresence { agent, state: *state, note: note.reveal() }),
+            SetPresence::Dismiss => Some(Input::DismissHold { agent }),
+        };
+        if let Some(input) = input {
+            self.worker.tell(input, &mut self.near, clock::now());
+        }
+        self.worker.shard().story().map(|story| story.presence_of(id))
     }
 
     fn reload(&mut self, new: Reload) -> Result<(), PoolError> {

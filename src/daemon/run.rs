@@ -63,7 +63,7 @@ const LAST_MAILS: Duration = Duration::from_secs(4);
 /// The loop is taken for dead after that.
 const DEAD: Duration = Duration::from_secs(10);
 const MOST_SHARDS: usize = 8;
-/// Changes to agents that wait.
+/// Changes to agents, and questions about the outbox, that wait.
 const WAITING_CHANGES: usize = 16;
 
 /// Runs the daemon until it is told to stop. `strict`: a bad file never starts, not even with the last accepted config.
@@ -155,10 +155,12 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let (commands, obeyed) = unbounded_channel();
     let (control, asked) = channel(WAITING_CHANGES);
     let alarms = Arc::clone(&status);
+    let (outbox, questions) = channel(WAITING_CHANGES);
     let templates = Arc::new(Templates::new(keeper.clone(), &saved));
     let notifier = Notifier::new(notify_settings, move |failing| alarms.set_alarm("mail_failing", failing))
         .with_store(keeper.clone(), &saved)
-        .with_templates(templates);
+        .with_templates(Arc::clone(&templates))
+        .with_questions(questions);
     let (listeners, told) = watch::channel(listeners_of(&config)?);
     let (to_teller, states) = unbounded_channel();
     let teller = Teller::new(told, keeper.clone(), &saved);
@@ -170,7 +172,15 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         site: Arc::clone(&assembled.setup.site),
         board: Arc::clone(&board),
     };
-    let api = Api { status: Arc::clone(&status), board: Arc::clone(&board), front: commands.clone(), shards, control };
+    let api = Api {
+        status: Arc::clone(&status),
+        board: Arc::clone(&board),
+        front: commands.clone(),
+        shards,
+        templates,
+        outbox,
+        control,
+    };
     let doors = Doors { web, admin: open_admin_socket(&config.node.state_dir), router: api::router(api) };
     let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, teller.run(states))?;
 

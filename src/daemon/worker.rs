@@ -5,7 +5,7 @@
 
 use super::side::{SideSender, ToSide};
 use crate::bridge::{Do, MediaOrder, Opened, Setup, Shard};
-use crate::emergency::facts::{CallId, Side};
+use crate::emergency::facts::{CallId, Input, Side};
 use crate::io::kill;
 use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
@@ -101,6 +101,12 @@ impl Worker {
     /// A callback needs the line that this ordinary call takes.
     pub fn release(&mut self, call: CallId, outside: &mut impl Outside, now: Time) {
         self.shard.release(call, now);
+        self.drain(outside, now);
+    }
+
+    /// Somebody beside the calls tells the story something.
+    pub fn tell(&mut self, input: Input<'_>, outside: &mut impl Outside, now: Time) {
+        self.shard.tell(input, now);
         self.drain(outside, now);
     }
 

@@ -14,10 +14,13 @@ pub mod error;
 mod events;
 mod leases;
 mod openapi;
+mod outbox;
 pub mod page;
+mod presence;
 mod records;
 pub mod request;
 pub mod sheet;
+mod templates;
 pub mod time;
 mod trunks;
 
@@ -29,6 +32,8 @@ use super::config::{Http, Role};
 use super::control::ToControl;
 use super::front::Command;
 use super::side::Status;
+use crate::io::notifier::Question;
+use crate::io::notifier::template::Templates;
 use auth::Door;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -59,6 +64,10 @@ pub struct Api {
     pub front: UnboundedSender<Command>,
     /// How many shards there are.
     pub shards: u8,
+    /// What the mails say.
+    pub templates: Arc<Templates>,
+    /// Who knows what is not delivered.
+    pub outbox: Sender<Question>,
     /// Who changes agents.
     pub control: Sender<ToControl>,
 }
@@ -85,6 +94,7 @@ struct Allowed(&'static [Role]);
 
 const LOOK: Allowed = Allowed(&[Role::Viewer, Role::Operator]);
 const OPERATE: Allowed = Allowed(&[Role::Operator]);
+const PRESENCE: Allowed = Allowed(&[Role::Operator, Role::Agent]);
 const ANYBODY: Allowed = Allowed(&[Role::Viewer, Role::Operator, Role::Agent]);
 
 /// Everything that is served through this door kind; the connection's [`Door`] comes as an extension.
@@ -97,6 +107,13 @@ pub fn router(api: Api) -> Router {
         .merge(resource("/calls", get(calls::list), OPERATE))
         .merge(resource("/leases", get(leases::list), OPERATE))
         .merge(resource("/records", get(records::list), LOOK))
+        .merge(resource("/outbox", get(outbox::list), LOOK))
+        .merge(resource("/agents/{id}/presence", get(presence::show), ANYBODY))
+        .merge(resource("/agents/{id}/presence", put(presence::set), PRESENCE))
+        .merge(resource("/agents/{id}/dismiss", post(presence::dismiss), PRESENCE))
+        .merge(resource("/templates/{name}", get(templates::show), LOOK))
+        .merge(resource("/templates/{name}", put(templates::put).delete(templates::reset), OPERATE))
+        .merge(resource("/templates/{name}/preview", post(templates::preview), OPERATE))
         .merge(resource("/agents", get(agents::list), LOOK))
         .merge(resource("/agents", post(agents::import), OPERATE))
         .merge(resource("/agents/{id}", get(agents::show), LOOK))

@@ -33,6 +33,9 @@ pub(super) enum Failure {
     /// The daemon says no.
     #[error("{0}")]
     Refused(Refusal),
+    /// What was edited is not taken, and not lost.
+    #[error("{why}\nthe text is in {file}")]
+    Kept { why: String, file: String },
     /// Our own output or a file of ours.
     #[error("{0}")]
     Written(io::Error),

@@ -4,7 +4,9 @@
 
 mod agent;
 mod http;
+mod presence;
 mod table;
+mod template;
 
 use super::cli::{BAD_USAGE, DONE, FAILED, Reach, RecordFormat, What};
 use super::{config, serve};
@@ -63,6 +65,11 @@ async fn obey(line: &mut Line, json: bool, what: &What) -> Result<(), Failure> {
         What::Trunks => list(line, json, "trunks", table::TRUNKS).await,
         What::Alarms => list(line, json, "alarms", table::ALARMS).await,
         What::Records { format, since, limit } => records(line, json, *format, since.as_deref(), *limit).await,
+        What::Outbox => list(line, json, "outbox", table::OUTBOX).await,
+        What::Presence { id, state, note, dismiss } => {
+            presence::obey(line, json, id.reveal(), state.as_deref(), note.as_deref(), *dismiss).await
+        }
+        What::Template(command) => template::obey(line, json, command).await,
         What::Agent(command) => agent::obey(line, json, command).await,
     }
 }

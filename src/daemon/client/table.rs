@@ -40,6 +40,9 @@ pub(super) const AGENTS: &[Column] = &[
 /// `trunks`
 pub(super) const TRUNKS: &[Column] =
     &[("NAME", "name"), ("PATH", "path"), ("STATE", "state"), ("LEASED", "leased"), ("FREE", "free"), ("REASON", "reason")];
+/// `outbox`
+pub(super) const OUTBOX: &[Column] =
+    &[("ID", "id"), ("CHANNEL", "channel"), ("WRITTEN", "written"), ("FAILURES", "failures"), ("NEXT", "next")];
 /// `alarms`
 pub(super) const ALARMS: &[Column] = &[("NAME", "name"), ("STATE", "state"), ("SINCE", "since")];
 /// `records`

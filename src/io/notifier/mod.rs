@@ -35,7 +35,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 use template::{Language, Templates};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
 use tracing::{debug, error, info, warn};
@@ -56,8 +57,19 @@ pub struct Settings {
 /// Told whether the alarm `mail_failing` stands; may be told the same twice.
 pub type MailFailing = Box<dyn FnMut(bool) + Send>;
 
+/// What is not delivered, part by part.
+pub struct Question {
+    /// Letters after this number of ours; 0 for all.
+    pub after: u64,
+    /// So many at most.
+    pub most: usize,
+    /// The answer, and whether there are more.
+    pub answer: oneshot::Sender<(Vec<outbox::View>, bool)>,
+}
+
 /// See the module's docs.
 pub struct Notifier {
+    questions: Option<Receiver<Question>>,
     settings: watch::Receiver<Settings>,
     outbox: Outbox,
     tries: JoinSet<Result<(), Failure>>,
@@ -74,6 +86,7 @@ impl Notifier {
     /// A notifier with an empty outbox. New settings may be sent at any time and count from the next try.
     pub fn new(settings: watch::Receiver<Settings>, mail_failing: impl FnMut(bool) + Send + 'static) -> Self {
         Self {
+            questions: None,
             settings,
             outbox: Outbox::new(Box::new(Memory)),
             tries: JoinSet::new(),
@@ -104,6 +117,16 @@ impl Notifier {
         self
     }
 
+    /// Says what is not delivered to whoever asks here.
+    pub fn with_questions(mut self, questions: Receiver<Question>) -> Self {
+        self.questions = Some(questions);
+        self
+    }
+
+    fn answer(&self, question: Question) {
+        let _ = question.answer.send(self.outbox.views(LetterId(question.after), question.most, clock::now()));
+    }
+
     /// Takes notices and delivers them until the other end of the queue is gone; then what is new has its first try,
     /// and the future ends. Needs a tokio runtime with time and network.
     pub async fn run(mut self, mut notices: UnboundedReceiver<Notice>) {
@@ -121,6 +144,7 @@ impl Notifier {
                     None => open = false,
                 },
                 Some(tried) = self.tries.join_next_with_id() => self.settle(tried),
+                Some(question) = asked(&mut self.questions) => self.answer(question),
                 changed = self.settings.changed(), if reloads => reloads = changed.is_ok(),
                 () = tokio::time::sleep(pause), if deadline.is_some() && open => {}
             }
@@ -209,6 +233,14 @@ fn series(boot: &str, notice: &Notice) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// The next question; never, where nobody can ask.
+async fn asked(questions: &mut Option<Receiver<Question>>) -> Option<Question> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use crate::words::{Private, Time};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +93,19 @@ pub struct Standing {
     pub age: Duration,
     /// How often it was tried in vain.
     pub failures: u32,
+}
+
+/// A letter that is not delivered, as operators see it: nobody's name or address is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its number.
+    pub id: LetterId,
+    /// By which way it goes.
+    pub way: Way,
+    /// How long ago it was written, and how often it was tried in vain.
+    pub standing: Standing,
+    /// When it is tried again; none: now.
+    pub next: Option<Time>,
 }
 
 /// Keeps letters over a restart.
@@ -234,6 +248,17 @@ impl Outbox {
     /// How many letters wait that have failed at least once, those that are being tried now among them.
     pub fn failing(&self) -> usize {
         self.again.len() + self.again_running
+    }
+
+    /// The letters after this one, `most` at most, and whether there are more.
+    pub fn views(&self, after: LetterId, most: usize, now: Time) -> (Vec<View>, bool) {
+        let dues: BTreeMap<LetterId, Time> = self.again.iter().map(|(due, id)| (*id, *due)).collect();
+        let mut rest = self.letters.range((Bound::Excluded(after), Bound::Unbounded)).map(|(&id, entry)| {
+            let standing = Standing { age: entry.age(now), failures: entry.failures };
+            View { id, way: entry.letter.way, standing, next: dues.get(&id).copied() }
+        });
+        let found = rest.by_ref().take(most).collect();
+        (found, rest.next().is_some())
     }
 
     /// How many letters are not delivered.
