@@ -94,3 +94,52 @@ fn r6_988_711_and_611_are_ordinary_calls_with_their_callers_own_identity() {
     }
     assert_eq!(w.shard.story().map(|s| s.leases().count()), Some(0));
 }
+
+#[test]
+fn a7_an_ordinary_call_that_is_over_is_recorded_once_and_with_its_outcome() {
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "+14551234567", "c1"));
+    let out = w.expect(CARRIER, "INVITE");
+    w.receive(CARRIER, &response(&out.msg, 200, "t1", "sip:x@127.0.0.1:15080", SDP));
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    let near = InDialog::of_response(&ok.msg);
+    w.receive(PBX, &near.request("ACK", 1, PBX, "", ""));
+    assert!(w.records.is_empty());
+    w.wait(Duration::from_secs(5));
+    w.receive(PBX, &near.request("BYE", 2, PBX, "", ""));
+    w.wait(Duration::from_secs(60));
+    let [call] = w.records.as_slice() else { panic!("{} records", w.records.len()) };
+    let view = &call.view;
+    assert_eq!((view.direction, call.outcome), ("outbound", "answered"));
+    assert_eq!((view.from.reveal().as_str(), view.to.reveal().as_str()), ("alice", "+14551234567"));
+    assert_eq!(view.peer.as_deref(), Some("pbx"));
+    assert!(view.trunk.is_some());
+    assert!(view.answered.is_some_and(|at| at >= view.started && call.ended.since(at) >= Duration::from_secs(5)));
+
+    let mut w = World::new();
+    w.receive(PBX, &invite(PBX, "alice", "5", "c2"));
+    w.receive(TRUNK_A, &invite(TRUNK_A, "+14155550000", "+14255559999", "c3"));
+    let ring = w.expect(PBX, "INVITE");
+    w.receive(PBX, &response(&ring.msg, 486, "t1", "", ""));
+    w.wait(Duration::from_secs(60));
+    let told: Vec<_> = w.records.iter().map(|c| (c.view.direction, c.outcome)).collect();
+    assert_eq!(told, [("outbound", "not_found"), ("inbound", "busy")]);
+}
+
+#[test]
+fn a7_emergency_calls_and_callbacks_are_in_no_record() {
+    let mut w = World::new();
+    let number = dial(&mut w, "alice", "c1");
+    w.receive(TRUNK_A, &invite(TRUNK_A, "psap7", &number, "cb1"));
+    let ring = w.expect(PBX, "INVITE sip:alice@127.0.0.1:15090");
+    w.receive(PBX, &response(&ring.msg, 200, "ph", "sip:alice@127.0.0.1:15090", SDP));
+    let ok = w.expect(TRUNK_A, "SIP/2.0 200");
+    w.expect(PBX, "ACK");
+    let near = InDialog::of_response(&ok.msg);
+    w.receive(TRUNK_A, &near.request("ACK", 1, TRUNK_A, "", ""));
+    assert_eq!(w.shard.ordinary_calls(0).count(), 0);
+    w.receive(TRUNK_A, &near.request("BYE", 2, TRUNK_A, "", ""));
+    w.receive(PBX, &invite(PBX, "bob", "911", "c2"));
+    w.wait(Duration::from_secs(120));
+    assert!(w.records.is_empty(), "{} records", w.records.len());
+}
