@@ -363,3 +363,20 @@ fn of_two_who_edit_a_template_at_once_the_second_is_told() {
     assert_eq!(socket(&gateway, "GET", "/api/v1/templates/nothing", "", "").status, 404);
     assert_eq!(socket(&gateway, "GET", "/api/v1/templates/test?language=xx", "", "").status, 400);
 }
+
+#[test]
+fn what_was_edited_at_run_time_is_there_again_after_a_kill() {
+    let (_net, mut gateway) = daemon();
+    assert_eq!(put(&gateway, "carol", "", &json!({"contacts": "a@example.com", "password": "secret"})).status, 201);
+    let headers = "Content-Type: application/json\r\n";
+    let path = "/api/v1/templates/emergency";
+    assert_eq!(socket(&gateway, "PUT", path, headers, &json!({ "text": TEMPLATE }).to_string()).status, 200);
+    assert_eq!(socket(&gateway, "PUT", "/api/v1/agents/alice/presence", headers, "{\"state\":\"away\"}").status, 200);
+    // What nobody waits for is durable a little later.
+    std::thread::sleep(Duration::from_secs(1));
+    gateway.start_again(&[]);
+    let carol = get(&gateway, "agents/carol");
+    assert_eq!((&carol["contacts"], &carol["has_password"]), (&json!("a@example.com"), &json!(true)));
+    assert_eq!(get(&gateway, "templates/emergency")["text"], TEMPLATE);
+    assert_eq!(get(&gateway, "agents/alice/presence")["state"], "away");
+}

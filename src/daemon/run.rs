@@ -128,9 +128,7 @@ impl Loaded {
 
 /// Opens everything and starts the threads. After the ready line every listed socket answers.
 fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
-    let Opened { store, keeper, saved } = open_store();
-    let roster = Roster::restore(&saved, keeper.clone());
-    let config = with_roster(&roster, &loaded.text, file, loaded.config)?;
+    let config = loaded.config;
     let bound = Bound::open(&config.listen)?;
     let web = TcpListener::bind(config.http.bind).map_err(|e| Failure::socket("[http]", &e))?;
     web.set_nonblocking(true)?;
@@ -139,6 +137,8 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let counters = Arc::new(Counters::default());
     let status = Arc::new(Status::new(&config.node.name, Arc::clone(&counters)));
     let Opened { store, keeper, saved } = open_store(&config, &status)?;
+    let roster = Roster::restore(&saved, keeper.clone());
+    let config = with_roster(&roster, &loaded.text, file, config);
     let secret = saved.secret.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
     let threads = ordinary_threads();
     let shards = u8::try_from(threads + 1).unwrap_or(u8::MAX);
@@ -263,10 +263,10 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
 }
 
 /// The config with the agents that were edited at run time. The file alone has been read already.
-fn with_roster(roster: &Roster, text: &str, file: &Path, alone: Config) -> Result<Config, Failure> {
-    let Ok(Joined { mut config, left_out, .. }) = roster.join(text, file) else { return Ok(alone) };
+fn with_roster(roster: &Roster, text: &str, file: &Path, alone: Config) -> Config {
+    let Ok(Joined { mut config, left_out, .. }) = roster.join(text, file) else { return alone };
     report_left_out(left_out);
-    Ok(config.hasten(alone.time_scale).map(|()| config).unwrap_or(alone))
+    if config.hasten(alone.time_scale).is_ok() { config } else { alone }
 }
 
 fn report_left_out(left_out: usize) {
