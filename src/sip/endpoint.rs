@@ -8,11 +8,10 @@
 
 use super::challenged::Challenged;
 use super::client::{ClientTransaction, Machine};
-use super::dialog::{Dialog, Peer, repaired, request_uri};
+use super::dialog::Dialog;
 use super::flow::{Flow, Locals};
-use super::header::NameAddr;
 use super::ids::{Id, Ids, Kind};
-use super::scan::{Faults, Message, Method, Name};
+use super::scan::{Faults, Message, Method};
 use super::server::{ReplyHead, ServerTransaction, transaction_hash};
 use super::timer::TimerWheel;
 use super::write::Writer;
@@ -20,7 +19,6 @@ use super::{ClientKey, DialogKey, ServerKey};
 use crate::words::Time;
 use bytes::Bytes;
 use slotmap::{Key, KeyData, SlotMap};
-use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -200,45 +198,6 @@ impl<O: Copy> Endpoint<O> {
         self.find_server(transaction_hash(self.secret, msg, msg.method_bytes()), msg).is_some()
     }
 
-    /// A dialog.
-    pub fn dialog(&self, key: DialogKey) -> Option<&Dialog<O>> {
-        self.dialogs.get(key)
-    }
-
-    /// A dialog, to be changed.
-    pub fn dialog_mut(&mut self, key: DialogKey) -> Option<&mut Dialog<O>> {
-        self.dialogs.get_mut(key)
-    }
-
-    /// Another early dialog of the same INVITE: its answer forked (RFC 3261 section 12.1).
-    pub fn fork_dialog(&mut self, root: DialogKey) -> Option<DialogKey> {
-        let mut fork = self.dialogs.get(root)?.clone();
-        (fork.remote_tag, fork.remote_seq, fork.update) = (Bytes::new(), None, None);
-        fork.forks.clear();
-        let fork = self.dialogs.insert(fork);
-        self.dialogs.get_mut(root)?.forks.push(fork);
-        Some(fork)
-    }
-
-    /// A fork has become the dialog: from now on it goes by the name of its INVITE's first one.
-    pub fn adopt_fork(&mut self, root: DialogKey, fork: DialogKey) {
-        let forks = self.dialogs.get_mut(root).map(|d| std::mem::take(&mut d.forks)).unwrap_or_default();
-        if let Some(mut chosen) = self.dialogs.remove(fork)
-            && let Some(place) = self.dialogs.get_mut(root)
-        {
-            chosen.forks = forks;
-            chosen.forks.retain(|f| *f != fork);
-            *place = chosen;
-        }
-    }
-
-    /// Forgets a dialog: requests in it get 481 from now on. One whose BYE still waits for an ACK goes when that is out.
-    pub fn end_dialog(&mut self, key: DialogKey) {
-        if self.dialogs.get(key).is_some_and(|d| d.ending.is_none()) {
-            self.dialogs.remove(key);
-        }
-    }
-
     /// How many transactions and dialogs there are: all zero when everything has come to rest.
     pub fn census(&self) -> (usize, usize, usize) {
         (self.clients.len(), self.servers.len(), self.dialogs.len())
@@ -340,27 +299,6 @@ impl<O: Copy> Endpoint<O> {
         self.client_response(key, msg, now)
     }
 
-    /// The dialog of a request, by our tag in its To; Call-ID and their tag must fit (RFC 3261 section 12.2.2).
-    fn find_dialog(&self, to_tag: &[u8], msg: &Message) -> Option<DialogKey> {
-        let root = DialogKey::from(KeyData::from_ffi(self.ids.read(Kind::Tag, to_tag)?));
-        let forks = self.dialogs.get(root)?.forks.iter().copied();
-        let from = msg.from_tag().unwrap_or_default();
-        let fits = |key: &DialogKey| self.dialogs.get(*key).is_some_and(|d| d.call_id == msg.call_id() && d.remote_tag == from);
-        std::iter::once(root).chain(forks).find(fits)
-    }
-
-    /// RFC 3261 section 12.2.2: a CSeq that went backwards gets 500.
-    fn in_order(&mut self, key: DialogKey, flow: Flow, msg: &Message) -> Option<O> {
-        let seq = msg.cseq().map_or(0, |c| c.0);
-        let dialog = self.dialogs.get_mut(key)?;
-        if dialog.remote_seq.is_some_and(|last| seq <= last) {
-            self.reply_stateless(flow, msg, 500, &[("Retry-After", b"1")]);
-            return None;
-        }
-        dialog.remote_seq = Some(seq);
-        Some(dialog.owner)
-    }
-
     fn find_server(&self, hash: u64, msg: &Message) -> Option<ServerKey> {
         let key = *self.index.get(&hash)?;
         self.servers.get(key)?.reply.is_of(msg).then_some(key)
@@ -394,6 +332,10 @@ impl<O: Copy> Endpoint<O> {
         }
     }
 
+    pub(super) fn branch(&self, tx: ClientKey) -> Id {
+        self.ids.make(Kind::Branch, tx.data().as_ffi())
+    }
+
     pub(super) fn arm_client(&mut self, key: ClientKey, deadline: Option<Time>) {
         if let Some(at) = deadline {
             self.timers.arm(at, Timed::Client(key));
@@ -408,168 +350,6 @@ impl<O: Copy> Endpoint<O> {
 
     pub(super) fn transmit(&mut self, flow: Flow, bytes: Bytes, client: Option<ClientKey>) {
         self.out.push_back(Transmit { flow, bytes, client });
-    }
-}
-
-/// Dialogs.
-impl<O: Copy> Endpoint<O> {
-    /// Our side of the dialog that this INVITE may become. One INVITE can have several: one early dialog for each leg.
-    pub fn open_callee_dialog(&mut self, msg: &Message, flow: Flow, contact: Bytes, owner: O) -> DialogKey {
-        let peer = Peer::of_request(msg);
-        let ids = self.ids;
-        let local = msg.get(Name::To).unwrap_or_default();
-        let from_uri = || request_uri(NameAddr::parse(msg.get(Name::From)?)?.uri);
-        let target = peer.target.or_else(from_uri).unwrap_or_else(|| format!("sip:{}", flow.remote).into());
-        self.dialogs.insert_with_key(|key| Dialog {
-            owner,
-            call_id: Bytes::copy_from_slice(msg.call_id()),
-            local_tag: ids.make(Kind::Tag, key.data().as_ffi()),
-            local: repaired(local),
-            remote: peer.value,
-            remote_tag: peer.tag,
-            local_seq: 0,
-            remote_seq: msg.cseq().map(|c| c.0),
-            routes: peer.routes,
-            target,
-            flow,
-            along_flow: false,
-            account: None,
-            credentials: Bytes::new(),
-            contact,
-            confirmed: false,
-            home: None,
-            invite: None,
-            invite_seq: 0,
-            update: None,
-            forks: SmallVec::new(),
-            answered: None,
-            ending: None,
-        })
-    }
-
-    /// A dialog of which we are the caller, with a Call-ID of ours. `local` and `remote` are From and To values without tags.
-    pub fn open_caller_dialog(
-        &mut self,
-        local: Bytes,
-        remote: Bytes,
-        target: Bytes,
-        contact: Bytes,
-        flow: Flow,
-        owner: O,
-    ) -> DialogKey {
-        let ids = self.ids;
-        self.dialogs.insert_with_key(|key| {
-            let ffi = key.data().as_ffi();
-            Dialog {
-                owner,
-                call_id: Bytes::copy_from_slice(ids.make(Kind::CallId, ffi).as_bytes()),
-                local_tag: ids.make(Kind::Tag, ffi),
-                local,
-                remote,
-                remote_tag: Bytes::new(),
-                local_seq: 0,
-                remote_seq: None,
-                routes: Default::default(),
-                target,
-                flow,
-                along_flow: false,
-                account: None,
-                credentials: Bytes::new(),
-                contact,
-                confirmed: false,
-                home: Some(flow),
-                invite: None,
-                invite_seq: 0,
-                update: None,
-                forks: SmallVec::new(),
-                answered: None,
-                ending: None,
-            }
-        })
-    }
-
-    /// Begins a request inside a dialog (or the INVITE that creates it): start line, Via, Max-Forwards, Route, From, To,
-    /// Call-ID, CSeq, and Contact where the method wants one. Add what else it needs and hand it to [`Endpoint::send`].
-    /// `None` where the dialog is gone, or the other side gave it no Call-ID.
-    pub fn begin(
-        &mut self,
-        dialog: DialogKey,
-        method: &[u8],
-        max_forwards: u8,
-        owner: O,
-        now: Time,
-    ) -> Option<(ClientKey, Writer)> {
-        let hop = self.dialogs.get(dialog).filter(|d| d.is_addressable())?.next_hop(&self.locals);
-        let invite = method == b"INVITE";
-        let entry = self.dialogs.get(dialog)?;
-        let mut client = ClientTransaction::new(invite, hop, owner, Some(dialog), now);
-        client.ways = entry.other_ways(hop);
-        client.method = Method::of(method);
-        client.account = entry.account;
-        let tx = self.clients.insert(client);
-        let branch = self.branch(tx);
-        let entry = self.dialogs.get_mut(dialog)?;
-        entry.local_seq += 1;
-        match method {
-            b"INVITE" => {
-                (entry.invite, entry.invite_seq) = (Some(tx), entry.local_seq);
-                entry.credentials = Bytes::new();
-            }
-            b"UPDATE" => entry.update = Some(tx),
-            _ => {}
-        }
-        let seq = entry.local_seq;
-        let mut w = self.compose(dialog, method, seq, &branch, hop, max_forwards)?;
-        let entry = self.dialogs.get(dialog)?;
-        if matches!(method, b"INVITE" | b"UPDATE" | b"SUBSCRIBE" | b"NOTIFY" | b"REFER") {
-            w.header("Contact", &entry.contact);
-        }
-        Some((tx, w))
-    }
-
-    /// Acknowledges the 2xx of the dialog's INVITE (RFC 3261 section 13.2.2.4), with the answer if the offer came late.
-    pub fn acknowledge(&mut self, dialog: DialogKey, content_type: &[u8], body: &[u8]) {
-        let Some(entry) = self.dialogs.get(dialog) else { return };
-        let (seq, invite, hop) = (entry.invite_seq, entry.invite, entry.next_hop(&self.locals));
-        let credentials = entry.credentials.clone();
-        // A transaction of its own in name only: nothing ever answers an ACK.
-        let branch = self.ids.make(Kind::Branch, dialog.data().as_ffi() ^ u64::from(seq) << 40);
-        let Some(mut w) = self.compose(dialog, b"ACK", seq, &branch, hop, 70) else { return };
-        w.raw(&credentials);
-        let bytes = if body.is_empty() {
-            w.finish()
-        } else {
-            w.header("Content-Type", content_type);
-            w.finish_body(body)
-        };
-        if let Some(tx) = invite.and_then(|key| self.clients.get_mut(key)) {
-            tx.ack = Some((hop, bytes.clone()));
-        }
-        self.transmit(hop, bytes, None);
-    }
-
-    pub(super) fn branch(&self, tx: ClientKey) -> Id {
-        self.ids.make(Kind::Branch, tx.data().as_ffi())
-    }
-
-    fn compose(&self, dialog: DialogKey, method: &[u8], seq: u32, branch: &Id, hop: Flow, max_forwards: u8) -> Option<Writer> {
-        let entry = self.dialogs.get(dialog)?;
-        // RFC 3261 section 12.2.1.1: a strict router's URI stands in the request line, the target behind the other routes.
-        let strict = entry.strict_router();
-        let mut w = Writer::request(method, strict.unwrap_or(&entry.target));
-        via(&mut w, &self.locals, hop, branch);
-        w.header_num("Max-Forwards", u64::from(max_forwards));
-        for route in entry.routes.iter().skip(usize::from(strict.is_some())) {
-            w.header("Route", route);
-        }
-        if strict.is_some() {
-            w.header_parts("Route", &[b"<", &entry.target, b">"]);
-        }
-        w.header_parts("From", &[&entry.local, b";tag=", entry.local_tag.as_bytes()]);
-        w.header("To", &entry.remote);
-        w.header("Call-ID", &entry.call_id);
-        w.header_parts("CSeq", &[number(seq).as_bytes(), b" ", method]);
-        Some(w)
     }
 }
 

@@ -23,6 +23,7 @@ pub mod write;
 
 mod challenged;
 mod client;
+mod dialogs;
 mod server;
 
 pub use challenged::Request;
