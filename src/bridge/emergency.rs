@@ -553,6 +553,7 @@ mod tests {
             links: Arc::new(links),
             locals: Arc::new(Locals(vec![local])),
             secret: 7,
+            era: 0,
             shards: 1,
             access: Arc::new(Access::default()),
             presence: None,

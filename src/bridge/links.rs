@@ -220,7 +220,7 @@ pub struct Classifier {
 impl Classifier {
     pub(super) fn new(setup: &Setup, lane: Arc<Lane>) -> Self {
         Self {
-            ids: Ids::new(setup.secret, 0),
+            ids: Ids::new(setup.secret, setup.era, 0),
             secret: setup.secret,
             shards: setup.shards.max(1),
             sources: setup.links.sources.clone(),
@@ -233,10 +233,10 @@ impl Classifier {
     pub fn shard(&self, flow: Flow, msg: &Message, first: &Shard) -> u8 {
         if !msg.is_request() {
             let branch = msg.top_via().and_then(|v| v.branch()).and_then(|b| b.strip_prefix(crate::sip::ids::COOKIE));
-            return self.bounded(branch.and_then(|b| self.ids.shard_of(Kind::Branch, b)).unwrap_or(0));
+            return branch.and_then(|b| self.ids.shard_of(Kind::Branch, b, self.shards)).unwrap_or(0);
         }
-        if let Some(shard) = msg.to_tag().and_then(|t| self.ids.shard_of(Kind::Tag, t)) {
-            return self.bounded(shard);
+        if let Some(shard) = msg.to_tag().and_then(|t| self.ids.shard_of(Kind::Tag, t, self.shards)) {
+            return shard;
         }
         let first_ones = match msg.method() {
             _ if self.shards == 1 => true,
@@ -262,10 +262,6 @@ impl Classifier {
     fn may_ring_a_phone(&self, origin: Origin, msg: &Message) -> bool {
         let inbound = matches!(origin, Origin::Trunk(_) | Origin::Both(..));
         inbound && !self.phones.is_empty() && number_in(msg.uri()).is_some_and(|n| self.phones.contains(&n))
-    }
-
-    fn bounded(&self, shard: u8) -> u8 {
-        if shard < self.shards { shard } else { 0 }
     }
 }
 

@@ -37,8 +37,10 @@ pub struct Setup {
     pub links: Arc<Links>,
     /// What our listeners call themselves.
     pub locals: Arc<Locals>,
-    /// Random, once a process.
+    /// Random, the same for every run of the node.
     pub secret: u64,
+    /// Counts the node's runs: no two have the same (RULES B1).
+    pub era: u32,
     /// How many shards there are.
     pub shards: u8,
     /// Who may register, and show a password.
@@ -148,7 +150,7 @@ impl Shard {
     pub fn new(index: u8, setup: &Setup, now: Time) -> Result<Self, PoolError> {
         let mut shard = Self {
             index,
-            endpoint: Endpoint::new(setup.secret, index, Arc::clone(&setup.locals), now),
+            endpoint: Endpoint::new(setup.secret, setup.era, index, Arc::clone(&setup.locals), now),
             setup: setup.clone(),
             calls: SlotMap::with_key(),
             invites: SecondaryMap::new(),
@@ -159,7 +161,7 @@ impl Shard {
             wakes: TimerWheel::new(now),
             out: VecDeque::new(),
             own: super::own::Own::new(setup.links.trunks.len()),
-            phones: Phones::new(setup.secret),
+            phones: Phones::new(setup.secret ^ u64::from(setup.era).rotate_right(32)),
             trunk_keys: Vec::new(),
             due: Vec::new(),
         };

@@ -67,7 +67,8 @@ enum Side {
 }
 
 /// Everything. `bound` are the listeners' real addresses, in the config's order; `before` is what runs now, whose
-/// neighbours keep their places. `secret` and `shards` are the process's.
+/// neighbours keep their places. `secret` and `shards` are the process's; its era is set at the start and
+/// stays.
 pub fn assemble(
     config: &Config,
     bound: &[SocketAddr],
@@ -114,6 +115,7 @@ pub fn assemble(
         links: Arc::new(links),
         locals: Arc::new(locals),
         secret,
+        era: before.map_or(0, |b| b.setup.era),
         shards,
         access: Arc::new(Access::new(&config.auth.realm, passwords)),
         presence,

@@ -142,7 +142,8 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let secret = saved.secret.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
     let threads = ordinary_threads();
     let shards = u8::try_from(threads + 1).unwrap_or(u8::MAX);
-    let assembled = assemble(&config, &bound.addresses, secret, shards, None)?;
+    let mut assembled = assemble(&config, &bound.addresses, secret, shards, None)?;
+    assembled.setup.era = saved.era;
     let (ports, failed) = Ports::new(bound.udp.clone(), assembled.flows(), &Ports::default());
     let ports = Arc::new(ports);
 

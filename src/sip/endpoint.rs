@@ -83,10 +83,10 @@ pub struct Endpoint<O> {
 }
 
 impl<O: Copy> Endpoint<O> {
-    /// An endpoint for one shard. `secret` is random, once a process.
-    pub fn new(secret: u64, shard: u8, locals: Arc<Locals>, now: Time) -> Self {
+    /// An endpoint for one shard. `secret` and `era` as for [`Ids::new`].
+    pub fn new(secret: u64, era: u32, shard: u8, locals: Arc<Locals>, now: Time) -> Self {
         Self {
-            ids: Ids::new(secret, shard),
+            ids: Ids::new(secret, era, shard),
             locals,
             clients: SlotMap::with_key(),
             servers: SlotMap::with_key(),
