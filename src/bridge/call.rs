@@ -7,8 +7,9 @@ use super::compose::Dress;
 use super::ordinary::Hunt;
 use super::read_back::ReadBack;
 use crate::emergency::facts::{BodyForm, CallId, LegId, Origin, Target, TrunkId};
+use crate::sip::ids::Id;
 use crate::sip::{ClientKey, DialogKey, Flow, Message, ServerKey};
-use crate::words::{Civic, E164, Private};
+use crate::words::{Civic, E164, Private, Time};
 use bytes::Bytes;
 use slotmap::{Key, KeyData, new_key_type};
 use smallvec::SmallVec;
@@ -49,6 +50,8 @@ pub(super) enum Owner {
     ReadBack(CallKey),
     /// A request on our own behalf.
     Own(super::own::Errand),
+    /// The end of what an earlier run began.
+    Late,
 }
 
 /// A request that was passed on from one dialog of a leg to its twin; its answer goes back to `server`.
@@ -114,6 +117,10 @@ pub(super) struct Call {
     pub(super) late_ack: Option<(DialogKey, DialogKey)>,
     /// Where we are the other side.
     pub(super) read_back: Option<Box<ReadBack>>,
+    /// When it was connected.
+    pub(super) connected: Time,
+    /// Under which tag of ours it is written down.
+    pub(super) kept: Option<Id>,
 }
 
 /// One leg: the dialog with whom we called, and its twin towards the caller.

@@ -3,7 +3,7 @@
 //! Relayed messages are copy-edited from their own bytes: a header field that goes along goes byte for byte. Which
 //! ones do is decided by who gets them, see [`Dress`].
 
-use crate::sip::header::{NameAddr, split_params, values};
+use crate::sip::header::{split_params, values};
 use crate::sip::scan::Header;
 use crate::sip::write::Writer;
 use crate::sip::{Flow, Locals, Message, Name, sdp};
@@ -146,25 +146,6 @@ pub(super) fn contact(user: &str, locals: &Locals, flow: Flow) -> Bytes {
     format!("<sip:{user}{at}{}{}>", locals.of(flow).sent_by, flow.transport.uri_param()).into()
 }
 
-/// A From or To value without its tag, every other byte kept.
-pub(super) fn without_tag(value: &[u8]) -> Bytes {
-    let Some(parsed) = NameAddr::parse(value).filter(|n| n.tag().is_some()) else { return Bytes::copy_from_slice(value) };
-    let params_at = value.len() - parsed.params.len();
-    let mut out = Vec::with_capacity(value.len());
-    out.extend_from_slice(value[..params_at].trim_ascii_end());
-    if out.last() == Some(&b';') {
-        out.pop();
-    }
-    for param in split_params(parsed.params) {
-        let name = param.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
-        if !name.eq_ignore_ascii_case(b"tag") && !name.is_empty() {
-            out.push(b';');
-            out.extend_from_slice(param);
-        }
-    }
-    out.into()
-}
-
 /// What was dialed: the user of a SIP URI, the number of `tel:`; `None` where the scheme is another one (416).
 pub(super) fn dialed_user(uri: &[u8]) -> Option<String> {
     let parsed = Uri::parse(uri)?;
@@ -187,7 +168,8 @@ fn fit(user: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{user_of, without_tag};
+    use super::user_of;
+    use crate::sip::dialog::without_tag;
 
     #[test]
     fn a_tag_is_cut_out_of_a_value_and_nothing_else() {

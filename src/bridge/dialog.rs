@@ -61,9 +61,7 @@ impl Shard {
         };
         let invite = msg.cseq().is_some_and(|(_, m)| m == b"INVITE");
         if (200..300).contains(&status) {
-            if let Some(dialog) = self.endpoint.dialog_mut(asked) {
-                dialog.refresh(contact_uri(msg));
-            }
+            self.refresh(key, asked, msg);
             if invite {
                 self.acknowledge_passed(key, asked, asker);
             }
@@ -106,7 +104,7 @@ impl Shard {
         let Some(leg) = call.leg_mut(id) else { return };
         leg.fate = Fate::Chosen;
         let (far, forks) = (leg.far, std::mem::take(&mut leg.forks));
-        call.progress = Progress::Connected(id);
+        (call.progress, call.connected) = (Progress::Connected(id), now);
         call.invite = None;
         if !offered {
             call.late_ack = Some((near, far));
@@ -124,6 +122,7 @@ impl Shard {
         if offered {
             self.endpoint.acknowledge(far, b"", b"");
         }
+        self.keep_call(key);
     }
 
     /// Passes a provisional response on, in the leg's own early dialog.
@@ -249,6 +248,7 @@ impl Shard {
         let storys = call.kind.is_storys();
         self.leave_line(key);
         self.record(key, 200, now);
+        self.forget_kept(key);
         self.end_leg(key, leg);
         if storys {
             let by = if by == Side::Near { Party::Caller } else { Party::Callee };
@@ -265,8 +265,8 @@ impl Shard {
             return self.refuse_clash(tx, status, msg, now);
         }
         let refreshes = matches!(msg.method(), Method::Invite | Method::Update);
-        if refreshes && let Some(dialog) = self.endpoint.dialog_mut(here) {
-            dialog.refresh(contact_uri(msg));
+        if refreshes {
+            self.refresh(key, here, msg);
         }
         let Some(hops) = msg.max_forwards().unwrap_or(70).checked_sub(1) else {
             return self.endpoint.respond_plain(tx, 483, now);
@@ -290,6 +290,16 @@ impl Shard {
             }
         }
         self.endpoint.send(request, w.finish_body(&body), now);
+    }
+
+    /// A target refresh (RFC 3261 section 12.2): a new target of a call that is written down is written down as well.
+    fn refresh(&mut self, key: CallKey, dialog: DialogKey, msg: &Message) {
+        let Some(target) = contact_uri(msg) else { return };
+        let Some(dialog) = self.endpoint.dialog_mut(dialog).filter(|d| d.target != target) else { return };
+        dialog.refresh(Some(target));
+        if self.calls.get(key).is_some_and(|c| c.kept.is_some()) {
+            self.keep_call(key);
+        }
     }
 
     /// The far side's 2xx to a re-INVITE: acknowledged at once, or with the answer that its sender still owes.
@@ -355,6 +365,7 @@ impl Shard {
             Owner::Passed(passed) => self.on_passed_silence(tx, passed.server, now),
             Owner::ReadBack(_) => {}
             Owner::Own(errand) => self.on_errand_failed(errand, now),
+            Owner::Late => {}
         }
     }
 }

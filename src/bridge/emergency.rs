@@ -2,7 +2,7 @@
 
 use super::bindings::DeviceKey;
 use super::call::{CallKey, Fate, Kind, Leg, Owner, Placement, Progress, Side};
-use super::compose::{Dress, contact, user_of, without_tag};
+use super::compose::{Dress, contact, user_of};
 use super::extensions::{support_instead, support_of_a_callback};
 use super::links::CalledUris;
 use super::location::{self, Added};
@@ -13,6 +13,7 @@ use crate::emergency::facts::{
     Because, Body, BodyForm, CallEffect, CallerEvidence, Device, DeviceId, Input, Invite, LegEvent, LegId, Marks, Origin, Output,
     Target,
 };
+use crate::sip::dialog::without_tag;
 use crate::sip::header::{NameAddr, values};
 use crate::sip::{ClientKey, DialogKey, Flow, Message, Name, Transport, sdp};
 use crate::words::uri::Uri;

@@ -15,6 +15,7 @@ mod compose;
 mod dialog;
 mod emergency;
 mod extensions;
+mod kept;
 mod lines;
 mod links;
 mod location;

@@ -7,12 +7,13 @@ mod record;
 pub use record::{OrdinaryCall, OrdinaryView};
 
 use super::call::{CallKey, Fate, Kind, Leg, Owner, Progress, Side};
-use super::compose::{Dress, contact, dialed_user, user_of, without_tag};
+use super::compose::{Dress, contact, dialed_user, user_of};
 use super::emergency::Way;
 use super::shard::{Do, Shard, Wake};
 use super::understood::Beyond;
 use crate::emergency::facts::{DeviceId, LegId, Origin, PeerId, TrunkId};
 use crate::emergency::path::{routes_for, without_separators};
+use crate::sip::dialog::without_tag;
 use crate::sip::header::NameAddr;
 use crate::sip::{Message, Name};
 use crate::words::{E164, Private, Time};
@@ -39,6 +40,13 @@ enum Hop {
     Device(DeviceId),
 }
 
+impl Hunt {
+    /// One that found somebody.
+    pub(super) const fn over() -> Self {
+        Self { hops: VecDeque::new(), next_leg: 0, agent: None, ticket: None }
+    }
+}
+
 const LATER: &str = "SIP;cause=408;text=\"Another trunk took the call\"";
 
 impl Shard {
@@ -50,7 +58,7 @@ impl Shard {
         let (exhausted, beyond) = (msg.max_forwards() == Some(0), Beyond::of(msg));
         let from = NameAddr::parse(msg.get(Name::From).unwrap_or_default()).map(|n| user_of(n.uri)).unwrap_or_default();
         let ticket = Some(Ticket::new(origin, from, user.clone(), now));
-        call.kind = Kind::Ordinary(Hunt { hops: VecDeque::new(), next_leg: 0, agent: None, ticket });
+        call.kind = Kind::Ordinary(Hunt { ticket, ..Hunt::over() });
         if !faults.is_clean() {
             return self.refuse(key, faults.status(), None, faults.describe(), now);
         }

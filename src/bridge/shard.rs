@@ -176,6 +176,7 @@ impl Shard {
         if let Some(story) = &mut self.story {
             story.restore(saved, now);
         }
+        self.restore_calls(saved, now);
         self.tell_story(None, now);
     }
 
@@ -306,6 +307,7 @@ impl Shard {
             Event::Lost { .. } => {}
             Event::NoAck { owner: Owner::ReadBack(call), .. } => self.on_read_back_no_ack(call, now),
             Event::NoAck { owner, .. } => self.on_no_ack(owner, now),
+            Event::Late { msg, flow } => self.endpoint.decline_late(&msg, flow, RESTARTED.as_bytes(), Owner::Late, now),
         }
     }
 
@@ -315,6 +317,7 @@ impl Shard {
             Owner::Passed(passed) => self.on_passed_response(passed, &msg, now),
             Owner::ReadBack(_) => {}
             Owner::Own(errand) => self.on_errand_response(errand, &msg, now),
+            Owner::Late => {}
         }
     }
 
@@ -336,6 +339,8 @@ impl Shard {
             progress: Progress::Waiting,
             late_ack: None,
             read_back: None,
+            connected: Time::ZERO,
+            kept: None,
         };
         let key = self.calls.insert(call);
         self.invites.insert(tx, key);
@@ -496,6 +501,9 @@ impl Shard {
 
 /// Why a leg is cancelled after the caller's CANCEL (RFC 3326).
 pub(super) const CANCELLED: &str = "SIP;cause=487;text=\"Caller cancelled\"";
+
+/// Why a leg of an earlier run is ended (RULES B1).
+const RESTARTED: &str = "SIP;cause=500;text=\"Restarted while the call was being placed\"";
 
 /// The methods that we understand.
 pub(super) fn allow(w: &mut Writer) {

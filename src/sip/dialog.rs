@@ -1,7 +1,7 @@
 //! A dialog: what both ends must remember to go on talking (RFC 3261 section 12).
 
 use super::flow::{Flow, Locals, Transport};
-use super::header::{NameAddr, values};
+use super::header::{NameAddr, split_params, values};
 use super::ids::Id;
 use super::scan::{Message, Name, is_call_id, is_name_addr, is_request_uri};
 use super::{ClientKey, DialogKey, ServerKey};
@@ -60,6 +60,8 @@ pub struct Dialog<O> {
     pub answered: Option<ServerKey>,
     /// Hung up by us before that ACK came: the BYE waits for it. Holds the Reason value.
     pub ending: Option<Bytes>,
+    /// The ACK of our INVITE's 2xx is to bring an answer that has not come yet.
+    pub owes_answer: bool,
 }
 
 /// What a message says about its sender's side of a dialog.
@@ -103,6 +105,36 @@ impl Peer {
 }
 
 impl<O> Dialog<O> {
+    /// One in which nothing was said yet.
+    pub(super) fn blank(owner: O, local_tag: Id, flow: Flow) -> Self {
+        Self {
+            owner,
+            call_id: Bytes::new(),
+            local_tag,
+            local: Bytes::new(),
+            remote: Bytes::new(),
+            remote_tag: Bytes::new(),
+            local_seq: 0,
+            remote_seq: None,
+            routes: SmallVec::new(),
+            target: Bytes::new(),
+            flow,
+            home: None,
+            along_flow: false,
+            account: None,
+            credentials: Bytes::new(),
+            contact: Bytes::new(),
+            confirmed: false,
+            invite: None,
+            invite_seq: 0,
+            update: None,
+            forks: SmallVec::new(),
+            answered: None,
+            ending: None,
+            owes_answer: false,
+        }
+    }
+
     /// A response from the far end: its tag, its target, its routes. The route set is fixed by the 2xx.
     pub fn learn(&mut self, peer: Peer, confirmed: bool) {
         if self.confirmed {
@@ -197,6 +229,25 @@ pub(super) fn repaired(value: &[u8]) -> Bytes {
     if let Some(tag) = parsed.and_then(|n| n.tag()) {
         let tagged = [&out[..], b";tag=", tag].concat();
         out = if is_name_addr(&tagged) { tagged } else { out };
+    }
+    out.into()
+}
+
+/// A From or To value without its tag, every other byte kept.
+pub fn without_tag(value: &[u8]) -> Bytes {
+    let Some(parsed) = NameAddr::parse(value).filter(|n| n.tag().is_some()) else { return Bytes::copy_from_slice(value) };
+    let params_at = value.len() - parsed.params.len();
+    let mut out = Vec::with_capacity(value.len());
+    out.extend_from_slice(value[..params_at].trim_ascii_end());
+    if out.last() == Some(&b';') {
+        out.pop();
+    }
+    for param in split_params(parsed.params) {
+        let name = param.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        if !name.eq_ignore_ascii_case(b"tag") && !name.is_empty() {
+            out.push(b';');
+            out.extend_from_slice(param);
+        }
     }
     out.into()
 }

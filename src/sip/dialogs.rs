@@ -12,7 +12,6 @@ use super::{ClientKey, DialogKey};
 use crate::words::Time;
 use bytes::Bytes;
 use slotmap::{Key, KeyData};
-use smallvec::SmallVec;
 
 impl<O: Copy> Endpoint<O> {
     /// A dialog.
@@ -49,8 +48,11 @@ impl<O: Copy> Endpoint<O> {
 
     /// Forgets a dialog: requests in it get 481 from now on. One whose BYE still waits for an ACK goes when that is out.
     pub fn end_dialog(&mut self, key: DialogKey) {
-        if self.dialogs.get(key).is_some_and(|d| d.ending.is_none()) {
-            self.dialogs.remove(key);
+        if self.dialogs.get(key).is_some_and(|d| d.ending.is_none())
+            && let Some(gone) = self.dialogs.remove(key)
+            && self.restored.get(&gone.local_tag) == Some(&key)
+        {
+            self.restored.remove(&gone.local_tag);
         }
     }
 
@@ -62,29 +64,15 @@ impl<O: Copy> Endpoint<O> {
         let from_uri = || request_uri(NameAddr::parse(msg.get(Name::From)?)?.uri);
         let target = peer.target.or_else(from_uri).unwrap_or_else(|| format!("sip:{}", flow.remote).into());
         self.dialogs.insert_with_key(|key| Dialog {
-            owner,
             call_id: Bytes::copy_from_slice(msg.call_id()),
-            local_tag: ids.make(Kind::Tag, key.data().as_ffi()),
             local: repaired(local),
             remote: peer.value,
             remote_tag: peer.tag,
-            local_seq: 0,
             remote_seq: msg.cseq().map(|c| c.0),
             routes: peer.routes,
             target,
-            flow,
-            along_flow: false,
-            account: None,
-            credentials: Bytes::new(),
             contact,
-            confirmed: false,
-            home: None,
-            invite: None,
-            invite_seq: 0,
-            update: None,
-            forks: SmallVec::new(),
-            answered: None,
-            ending: None,
+            ..Dialog::blank(owner, ids.make(Kind::Tag, key.data().as_ffi()), flow)
         })
     }
 
@@ -102,29 +90,13 @@ impl<O: Copy> Endpoint<O> {
         self.dialogs.insert_with_key(|key| {
             let ffi = key.data().as_ffi();
             Dialog {
-                owner,
                 call_id: Bytes::copy_from_slice(ids.make(Kind::CallId, ffi).as_bytes()),
-                local_tag: ids.make(Kind::Tag, ffi),
                 local,
                 remote,
-                remote_tag: Bytes::new(),
-                local_seq: 0,
-                remote_seq: None,
-                routes: Default::default(),
                 target,
-                flow,
-                along_flow: false,
-                account: None,
-                credentials: Bytes::new(),
                 contact,
-                confirmed: false,
                 home: Some(flow),
-                invite: None,
-                invite_seq: 0,
-                update: None,
-                forks: SmallVec::new(),
-                answered: None,
-                ending: None,
+                ..Dialog::blank(owner, ids.make(Kind::Tag, ffi), flow)
             }
         })
     }
@@ -170,7 +142,8 @@ impl<O: Copy> Endpoint<O> {
 
     /// Acknowledges the 2xx of the dialog's INVITE (RFC 3261 section 13.2.2.4), with the answer if the offer came late.
     pub fn acknowledge(&mut self, dialog: DialogKey, content_type: &[u8], body: &[u8]) {
-        let Some(entry) = self.dialogs.get(dialog) else { return };
+        let Some(entry) = self.dialogs.get_mut(dialog) else { return };
+        entry.owes_answer = false;
         let (seq, invite, hop) = (entry.invite_seq, entry.invite, entry.next_hop(&self.locals));
         let credentials = entry.credentials.clone();
         // A transaction of its own in name only: nothing ever answers an ACK.
@@ -211,11 +184,24 @@ impl<O: Copy> Endpoint<O> {
 
     /// The dialog of a request, by our tag in its To; Call-ID and their tag must fit (RFC 3261 section 12.2.2).
     pub(super) fn find_dialog(&self, to_tag: &[u8], msg: &Message) -> Option<DialogKey> {
-        let root = DialogKey::from(KeyData::from_ffi(self.ids.read(Kind::Tag, to_tag)?));
+        let root = match self.ids.read(Kind::Tag, to_tag) {
+            Some(key) => DialogKey::from(KeyData::from_ffi(key)),
+            None => self.find_restored(to_tag)?,
+        };
         let forks = self.dialogs.get(root)?.forks.iter().copied();
         let from = msg.from_tag().unwrap_or_default();
         let fits = |key: &DialogKey| self.dialogs.get(*key).is_some_and(|d| d.call_id == msg.call_id() && d.remote_tag == from);
         std::iter::once(root).chain(forks).find(fits)
+    }
+
+    /// Whether what this tag of ours names is this shard's, were there so many shards.
+    pub fn is_mine(&self, tag: &[u8], shards: u8) -> bool {
+        self.ids.shard_of(Kind::Tag, tag, shards) == Some(self.ids.shard())
+    }
+
+    /// The dialog of an earlier run that has this tag of ours.
+    pub(super) fn find_restored(&self, tag: &[u8]) -> Option<DialogKey> {
+        self.restored.get(&Id::of(tag).filter(|_| !self.restored.is_empty())?).copied()
     }
 
     /// RFC 3261 section 12.2.2: a CSeq that went backwards gets 500.
@@ -227,6 +213,10 @@ impl<O: Copy> Endpoint<O> {
             return None;
         }
         dialog.remote_seq = Some(seq);
+        // A phone whose connection was lost has come back: from now on it is reached by the new one (RULES P11).
+        if dialog.along_flow && flow.transport.is_reliable() && flow.transport == dialog.flow.transport {
+            dialog.flow = flow;
+        }
         Some(dialog.owner)
     }
 }

@@ -10,9 +10,10 @@ use super::challenged::Challenged;
 use super::client::{ClientTransaction, Machine};
 use super::dialog::Dialog;
 use super::flow::{Flow, Locals};
-use super::ids::{Id, Ids, Kind};
+use super::ids::{COOKIE, Id, Ids, Kind};
+use super::late::Late;
 use super::scan::{Faults, Message, Method};
-use super::server::{ReplyHead, ServerTransaction, transaction_hash};
+use super::server::{Answered, ReplyHead, ServerTransaction, transaction_hash};
 use super::timer::TimerWheel;
 use super::write::Writer;
 use super::{ClientKey, DialogKey, ServerKey};
@@ -55,6 +56,8 @@ pub enum Event<O> {
     Unreachable { tx: ClientKey, owner: O },
     /// The far end could not be reached after it had sent a provisional. It may still answer; nothing is forgotten.
     Lost { tx: ClientKey, owner: O },
+    /// A response to an INVITE of an earlier run whose call is not up: [`Endpoint::decline_late`] ends what it speaks of.
+    Late { msg: Message, flow: Flow },
     /// A 2xx of ours was never acknowledged.
     NoAck { dialog: DialogKey, owner: O },
 }
@@ -73,6 +76,9 @@ pub struct Endpoint<O> {
     pub(super) servers: SlotMap<ServerKey, ServerTransaction>,
     pub(super) dialogs: SlotMap<DialogKey, Dialog<O>>,
     index: HashMap<u64, ServerKey, BuildHasherDefault<Prehashed>>,
+    /// The dialogs of earlier runs, by our tags.
+    pub(super) restored: HashMap<Id, DialogKey>,
+    pub(super) late: Late,
     secret: u64,
     timers: TimerWheel<Timed>,
     due: Vec<(Time, Timed)>,
@@ -92,6 +98,8 @@ impl<O: Copy> Endpoint<O> {
             servers: SlotMap::with_key(),
             dialogs: SlotMap::with_key(),
             index: HashMap::default(),
+            restored: HashMap::new(),
+            late: Late::default(),
             secret,
             timers: TimerWheel::new(now),
             due: Vec::new(),
@@ -114,7 +122,7 @@ impl<O: Copy> Endpoint<O> {
     /// A message came in. What it means, unless the core settled it.
     pub fn receive(&mut self, flow: Flow, msg: Message, now: Time) -> Option<Event<O>> {
         if !msg.is_request() {
-            return self.receive_response(msg, now);
+            return self.receive_response(flow, msg, now);
         }
         match msg.method() {
             Method::Ack => self.receive_ack(msg, now),
@@ -288,11 +296,15 @@ impl<O: Copy> Endpoint<O> {
         pending.then_some(Event::Cancelled { tx, msg })
     }
 
-    fn receive_response(&mut self, msg: Message, now: Time) -> Option<Event<O>> {
+    fn receive_response(&mut self, flow: Flow, msg: Message, now: Time) -> Option<Event<O>> {
         let sound = !msg.faults().intersects(Faults::UNMATCHABLE);
         let branch = msg.top_via().filter(|_| sound).and_then(|v| v.branch());
         let key = branch.and_then(|b| self.ids.read_branch(b)).map(|k| ClientKey::from(KeyData::from_ffi(k)));
         let Some(key) = key.filter(|k| self.clients.get(*k).is_some_and(|c| c.asks_for(msg.method_bytes()))) else {
+            let of_before = branch.and_then(|b| b.strip_prefix(COOKIE)).is_some_and(|b| self.ids.is_of_before(Kind::Branch, b));
+            if of_before && msg.cseq().is_some_and(|(_, method)| method == b"INVITE") {
+                return self.receive_late(flow, msg);
+            }
             self.strays += 1;
             return None;
         };
@@ -307,6 +319,17 @@ impl<O: Copy> Endpoint<O> {
     fn open_server(&mut self, hash: u64, flow: Flow, msg: &Message, now: Time) -> ServerKey {
         let invite = msg.method() == Method::Invite;
         let tx = ServerTransaction::new(invite, flow, ReplyHead::new(msg, flow), hash, now);
+        let deadline = tx.deadline;
+        let key = self.servers.insert(tx);
+        self.index.insert(hash, key);
+        self.arm_server(key, deadline);
+        key
+    }
+
+    /// Takes up an INVITE that an earlier run answered.
+    pub(super) fn reopen_server(&mut self, answered: Answered, dialog: DialogKey, until: Time, now: Time) -> ServerKey {
+        let hash = answered.hash;
+        let tx = ServerTransaction::reopened(answered, dialog, until, now);
         let deadline = tx.deadline;
         let key = self.servers.insert(tx);
         self.index.insert(hash, key);
@@ -386,6 +409,12 @@ pub(super) fn via(w: &mut Writer, locals: &Locals, flow: Flow, branch: &Id) {
     let transport = flow.transport.via().as_bytes();
     let sent_by = locals.of(flow).sent_by.as_bytes();
     w.header_parts("Via", &[b"SIP/2.0/", transport, b" ", sent_by, b";branch=z9hG4bK", branch.as_bytes(), b";rport"]);
+}
+
+/// The same with a branch that is there already.
+pub(super) fn via_of(w: &mut Writer, locals: &Locals, flow: Flow, branch: &[u8]) {
+    let transport = flow.transport.via().as_bytes();
+    w.header_parts("Via", &[b"SIP/2.0/", transport, b" ", locals.of(flow).sent_by.as_bytes(), b";branch=", branch, b";rport"]);
 }
 
 /// A decimal on the stack.

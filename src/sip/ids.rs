@@ -83,6 +83,16 @@ impl Ids {
         self.read(Kind::Branch, branch.strip_prefix(COOKIE)?)
     }
 
+    /// Which run of the node this is.
+    pub const fn era(&self) -> u32 {
+        self.me.era
+    }
+
+    /// Which shard this is.
+    pub const fn shard(&self) -> u8 {
+        self.me.shard
+    }
+
     /// Who made this id, in whatever shard and era; `None` if it is nobody's.
     pub fn maker(&self, kind: Kind, text: &[u8]) -> Option<Maker> {
         self.parse(kind, text).map(|(maker, _)| maker)

@@ -14,6 +14,7 @@ pub mod flow;
 pub mod frame;
 pub mod header;
 pub mod ids;
+pub mod kept;
 pub mod offer;
 pub mod scan;
 pub mod sdp;
@@ -24,6 +25,7 @@ pub mod write;
 mod challenged;
 mod client;
 mod dialogs;
+mod late;
 mod server;
 
 pub use challenged::Request;

@@ -39,6 +39,22 @@ impl ServerTransaction {
         tx
     }
 
+    /// One that an earlier run answered.
+    pub(super) fn reopened(answered: Answered, dialog: DialogKey, until: Time, now: Time) -> Self {
+        let Answered { hash, via, flow, last } = answered;
+        let machine = Machine::Invite(InviteServer::answered(until, now, !last.is_empty()));
+        let reply = ReplyHead { via: via.len(), head: via, to: Bytes::new(), to_has_tag: true, remote: flow.remote };
+        let mut tx = Self { machine, flow, reply, hash, merge: 0, deadline: None, last, dialog: Some(dialog) };
+        tx.deadline = tx.next_deadline();
+        tx
+    }
+
+    /// What is to be known of an answered INVITE in another run.
+    pub(super) fn answered(&self) -> Answered {
+        let via = self.reply.head.slice(..self.reply.via.min(self.reply.head.len()));
+        Answered { hash: self.hash, via, flow: self.flow, last: self.last.clone() }
+    }
+
     /// Whether it is an INVITE without a final response.
     pub(super) const fn is_pending(&self) -> bool {
         matches!(self.machine, Machine::Invite(InviteServer::Proceeding { .. }))
@@ -54,6 +70,16 @@ impl ServerTransaction {
     const fn is_over(&self) -> bool {
         matches!(self.machine, Machine::Invite(InviteServer::Terminated) | Machine::Other(Server::Terminated))
     }
+}
+
+/// An INVITE to us that was answered: enough to know its copies.
+pub(super) struct Answered {
+    pub(super) hash: u64,
+    /// The topmost Via field.
+    pub(super) via: Bytes,
+    pub(super) flow: Flow,
+    /// The 2xx; empty where nobody waits for it.
+    pub(super) last: Bytes,
 }
 
 /// What every response to a request repeats from it (RFC 3261 section 8.2.6.2), and where they go.
@@ -258,7 +284,10 @@ impl<O: Copy> Endpoint<O> {
         if self.say_late_bye(dialog, now) {
             return None;
         }
-        let owner = self.dialogs.get(dialog)?.owner;
+        let entry = self.dialogs.get_mut(dialog)?;
+        // A BYE waits for it no longer.
+        entry.answered = None;
+        let owner = entry.owner;
         Some(Event::NoAck { dialog, owner })
     }
 }

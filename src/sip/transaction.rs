@@ -208,6 +208,11 @@ impl InviteServer {
         Self::Proceeding { trying: Some(now + TRYING) }
     }
 
+    /// One that an earlier run answered. Its 2xx is repeated where `again`.
+    pub fn answered(until: Time, now: Time, again: bool) -> Self {
+        Self::Accepted { retransmit: again.then(|| Backoff::new(now)), until }
+    }
+
     /// We respond; the stored response is what is sent again from here on.
     pub fn on_send(self, status: u16, now: Time, reliable: bool) -> Self {
         match (self, status) {

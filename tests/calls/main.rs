@@ -12,6 +12,7 @@ mod ordinary;
 mod phones;
 mod presence;
 mod read_back;
+mod restart;
 mod second_calls;
 mod trunk_digest;
 mod world;

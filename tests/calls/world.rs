@@ -5,7 +5,8 @@ use e911d::bridge::{Do, MediaOrder, Opened, Setup, Shard};
 use e911d::daemon::{assemble, config};
 use e911d::emergency::facts::{CallId, Side};
 use e911d::sip::{ClientKey, Flow, Message, Name, Transport};
-use e911d::words::Time;
+use e911d::words::{Row, Saved, Table, Time};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -81,8 +82,13 @@ pub struct Sent {
     pub client: Option<ClientKey>,
 }
 
+/// What the shard wanted kept.
+pub type Rows = BTreeMap<(Table, String), Vec<u8>>;
+
 pub struct World {
     pub shard: Shard,
+    pub setup: Setup,
+    pub rows: Rows,
     pub now: Time,
     pub sent: Vec<Sent>,
     pub sides: Vec<Side>,
@@ -115,7 +121,7 @@ impl World {
         let shard = Shard::new(index, setup, now).expect("a shard");
         let voice = Opened { at: "127.0.0.1:20000".parse().expect("an address"), lasts: Duration::from_secs(20) };
         let (sent, sides, records, releases, media) = Default::default();
-        Self { shard, now, sent, sides, records, releases, media, voice: Some(voice) }
+        Self { shard, setup: setup.clone(), rows: Rows::new(), now, sent, sides, records, releases, media, voice: Some(voice) }
     }
 
     /// Another shard wants this call released.
@@ -124,10 +130,38 @@ impl World {
         self.drain();
     }
 
+    /// The shard is killed; another run of the node finds what it wanted kept.
+    pub fn restart(&mut self) {
+        self.restart_as(true, |_| {});
+    }
+
+    /// The same after a boot of the machine, or with something else changed.
+    pub fn restart_as(&mut self, same_boot: bool, change: impl FnOnce(&mut Setup)) {
+        self.setup.era += 1;
+        change(&mut self.setup);
+        let mut saved = Saved::default();
+        saved.same_boot = same_boot;
+        for ((table, key), value) in &self.rows {
+            saved.add(*table, key.as_str(), value.clone());
+        }
+        self.shard = Shard::new(0, &self.setup, self.now).expect("a shard");
+        self.shard.restore(&saved, self.now);
+        self.drain();
+    }
+
+    /// How many rows a table has.
+    pub fn kept(&self, table: Table) -> usize {
+        self.rows.keys().filter(|(t, _)| *t == table).count()
+    }
+
     /// A packet from this address.
     pub fn receive(&mut self, from: &str, text: &str) {
+        self.receive_bytes(from, text.as_bytes());
+    }
+
+    pub fn receive_bytes(&mut self, from: &str, bytes: &[u8]) {
         let flow = Flow { transport: Transport::Udp, listener: 0, remote: from.parse().expect("an address"), connection: 0 };
-        let msg = Message::scan(Bytes::copy_from_slice(text.as_bytes())).expect("a message");
+        let msg = Message::scan(Bytes::copy_from_slice(bytes)).expect("a message");
         self.shard.receive(flow, msg, self.now);
         self.drain();
     }
@@ -195,6 +229,7 @@ impl World {
                 Do::Keep(_) => {}
                 Do::Release { shard, call } => self.releases.push((shard, call)),
                 Do::Media { call, order } => self.media(call, order),
+                Do::Side(Side::Keep(row)) => keep(&mut self.rows, row),
                 Do::Side(side) => self.sides.push(side),
             }
         }
@@ -207,6 +242,15 @@ pub fn setup(text: &str, shards: u8) -> Setup {
     let bound = ["127.0.0.1:15060".parse().expect("an address")];
     let setup = assemble::assemble(&config, &bound, 7, shards, None).expect("a usable config").setup;
     Setup { booted: Duration::from_secs(1_763_840_491 - 1000), ..setup }
+}
+
+/// What a store does with a row.
+pub fn keep(rows: &mut Rows, row: Row) {
+    let key = (row.table, row.key.reveal().to_string());
+    match row.value {
+        Some(value) => drop(rows.insert(key, value.into_revealed())),
+        None => drop(rows.remove(&key)),
+    }
 }
 
 pub fn text(msg: &Message) -> String {
@@ -254,6 +298,7 @@ pub fn response(to: &Message, status: u16, tag: &str, contact: &str, body: &str)
 }
 
 /// A request inside the dialog that `msg`, a response that we sent or an INVITE that we sent, belongs to.
+#[derive(Clone)]
 pub struct InDialog {
     pub target: String,
     pub from: String,
