@@ -5,13 +5,17 @@
 //! another device to everybody who asks: what was sent the old way is lost.
 
 use crate::emergency::facts::DeviceId;
+use crate::sip::kept::{KeptFlow, Text};
 use crate::sip::{Flow, Transport};
 use crate::words::Time;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Devices of one agent; another one takes the place of the one that would go first.
 const MOST: usize = 16;
@@ -44,10 +48,51 @@ pub(super) struct Binding {
     pub(super) expires: Time,
     /// `+sip.instance` and `reg-id` as written, the latter perhaps empty.
     pub(super) instance: Option<(Bytes, Bytes)>,
+    /// The name of its row; empty until it is written down.
+    row: Box<str>,
     call_id: Bytes,
     seq: u32,
     /// When its timer fires; later than that it is armed anew.
     armed: Option<Time>,
+}
+
+/// A device as a row in `Table::Device`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptDevice<'a> {
+    pub(super) format: u8,
+    pub(super) agent: Cow<'a, str>,
+    pub(super) uri: Text,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    path: Vec<Text>,
+    pub(super) flow: KeptFlow,
+    /// In microseconds of boot time; `life` of them from the writing on.
+    expires: u64,
+    life: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instance: Option<(Text, Text)>,
+    call_id: Text,
+    seq: u32,
+}
+
+impl<'a> KeptDevice<'a> {
+    /// One that is higher is another version's.
+    pub(super) const FORMAT: u8 = 1;
+
+    fn of(binding: &'a Binding, now: Time) -> Self {
+        let text = |bytes: &Bytes| Text(bytes.clone());
+        Self {
+            format: Self::FORMAT,
+            agent: Cow::Borrowed(&binding.agent),
+            uri: text(&binding.uri),
+            path: binding.path.iter().map(text).collect(),
+            flow: binding.flow.into(),
+            expires: binding.expires.as_micros(),
+            life: u64::try_from(binding.expires.since(now).as_micros()).unwrap_or(0),
+            instance: binding.instance.as_ref().map(|(instance, reg_id)| (text(instance), text(reg_id))),
+            call_id: text(&binding.call_id),
+            seq: binding.seq,
+        }
+    }
 }
 
 /// One Contact of a REGISTER.
@@ -97,6 +142,8 @@ pub(super) struct Bindings {
     /// In the order in which they came.
     of_agent: BTreeMap<String, SmallVec<[DeviceKey; 2]>>,
     by_flow: HashMap<FlowKey, SmallVec<[DeviceKey; 1]>>,
+    /// The rows of those that are gone.
+    forgotten: Vec<Box<str>>,
 }
 
 impl Bindings {
@@ -156,6 +203,7 @@ impl Bindings {
                     flow: wishes.flow,
                     expires: wish.expires,
                     instance: wish.instance,
+                    row: Box::default(),
                     call_id: wishes.call_id.clone(),
                     seq: wishes.seq,
                     armed: None,
@@ -193,6 +241,47 @@ impl Bindings {
         binding.expires <= now && self.remove(key)
     }
 
+    /// A device as a row, under a name that stays its own: `name` where it has none yet.
+    pub(super) fn row_of(&mut self, key: DeviceKey, name: impl FnOnce() -> String, now: Time) -> Option<(&str, KeptDevice<'_>)> {
+        let binding = self.all.get_mut(key)?;
+        if binding.row.is_empty() {
+            binding.row = name().into();
+        }
+        Some((&binding.row, KeptDevice::of(binding, now)))
+    }
+
+    /// The rows of devices that are gone since the last look.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Box<str>> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Takes up a device of an earlier run. `flow` is its way now; `None` where its time is over.
+    pub(super) fn restore(
+        &mut self,
+        row: &str,
+        kept: KeptDevice<'_>,
+        flow: Flow,
+        same_boot: bool,
+        now: Time,
+    ) -> Option<DeviceKey> {
+        let expires = if same_boot { Time::from_micros(kept.expires) } else { now + Duration::from_micros(kept.life) };
+        let instance = kept.instance.map(|(instance, reg_id)| (instance.0, reg_id.0));
+        (expires > now).then(|| {
+            self.add(Binding {
+                agent: kept.agent.into_owned(),
+                uri: kept.uri.0,
+                path: kept.path.into_iter().map(|p| p.0).collect(),
+                flow,
+                expires,
+                instance,
+                row: row.into(),
+                call_id: kept.call_id.0,
+                seq: kept.seq,
+                armed: None,
+            })
+        })
+    }
+
     /// Drops the devices of agents of whom this is not true; gives what is gone.
     pub(super) fn keep(&mut self, may_register: impl Fn(&str) -> bool) -> SmallVec<[DeviceKey; 2]> {
         let gone: SmallVec<[DeviceKey; 2]> =
@@ -222,6 +311,9 @@ impl Bindings {
 
     fn remove(&mut self, key: DeviceKey) -> bool {
         let Some(binding) = self.all.remove(key) else { return false };
+        if !binding.row.is_empty() {
+            self.forgotten.push(binding.row.clone());
+        }
         if let Some(keys) = self.of_agent.get_mut(&binding.agent) {
             keys.retain(|k| *k != key);
             if keys.is_empty() {

@@ -1,18 +1,18 @@
 //! Strangers, and how they become agents: they show a password, or they register (RFC 3261 section 10, RULES R8).
 //!
 //! Shard 0 does all of it: the [`Classifier`](super::Classifier) brings it every message of somebody unknown. Nobody is
-//! kept in memory who has not shown a password. Registrations live in memory only.
+//! kept in memory who has not shown a password. Registrations outlive the process as rows in [`Table::Device`] (RULES B1).
 
 use super::access::{Access, Gate, Look, Shown};
-use super::bindings::{Bindings, Contacts, DeviceKey, OutOfOrder, Wish, Wishes};
+use super::bindings::{Bindings, Contacts, DeviceKey, KeptDevice, OutOfOrder, Wish, Wishes};
 use super::call::CallKey;
 use super::shard::{Do, Shard, Wake};
-use crate::emergency::facts::{DeviceId, Input, Origin};
+use crate::emergency::facts::{DeviceId, Input, Origin, Side};
 use crate::sip::header::{NameAddr, seconds, token_in_list, values};
 use crate::sip::write::Writer;
 use crate::sip::{Flow, Message, Method, Name, ServerKey, Transport};
-use crate::words::Time;
 use crate::words::uri::Uri;
+use crate::words::{Row, Saved, Table, Time};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -139,6 +139,7 @@ impl Shard {
         }
         self.devices_gone(&changes.gone, now);
         for key in changes.there {
+            self.keep_device(key, now);
             self.arm_device(key);
             self.tell_story(Some(Input::Registered { agent: shown.agent, device: key.id() }), now);
         }
@@ -161,7 +162,44 @@ impl Shard {
         self.devices_gone(&gone, now);
     }
 
+    /// Takes up the devices of an earlier run and tells the story of them. A connection is gone with the process: who came
+    /// by one is asked for where the Contact says, until it registers anew.
+    pub(super) fn restore_devices(&mut self, saved: &Saved, now: Time) {
+        for (row, value) in saved.rows(Table::Device) {
+            let Ok(kept) = serde_json::from_slice::<KeptDevice<'_>>(value) else { continue };
+            if kept.format > KeptDevice::FORMAT {
+                continue;
+            }
+            let (agent, locals) = (self.setup.access.agent(&kept.agent), self.endpoint.locals());
+            let flow = kept.flow.flow(locals).map(|flow| match Uri::parse(&kept.uri.0).and_then(|uri| uri.socket_addr()) {
+                Some(remote) if flow.transport.is_reliable() => Flow { remote, ..flow },
+                _ => flow,
+            });
+            let bindings = &mut self.phones.bindings;
+            let there =
+                agent.zip(flow).and_then(|(agent, flow)| Some((agent, bindings.restore(row, kept, flow, saved.same_boot, now)?)));
+            match there {
+                Some((agent, key)) => {
+                    self.arm_device(key);
+                    self.tell_story(Some(Input::Registered { agent, device: key.id() }), now);
+                }
+                None => self.out.push_back(Do::Side(Side::Keep(Row::forget(Table::Device, row)))),
+            }
+        }
+    }
+
+    fn keep_device(&mut self, key: DeviceKey, now: Time) {
+        let era = self.setup.era;
+        let Some((name, kept)) = self.phones.bindings.row_of(key, || format!("{era:x}-{:x}", key.id().0), now) else { return };
+        if let Ok(value) = serde_json::to_vec(&kept) {
+            self.out.push_back(Do::Side(Side::Keep(Row::keep(Table::Device, name, value))));
+        }
+    }
+
     fn devices_gone(&mut self, gone: &[DeviceKey], now: Time) {
+        for row in self.phones.bindings.take_forgotten() {
+            self.out.push_back(Do::Side(Side::Keep(Row::forget(Table::Device, row))));
+        }
         for key in gone {
             self.tell_story(Some(Input::Unregistered { device: key.id() }), now);
         }

@@ -176,6 +176,9 @@ impl Shard {
         if let Some(story) = &mut self.story {
             story.restore(saved, now);
         }
+        if self.story.is_some() {
+            self.restore_devices(saved, now);
+        }
         self.restore_calls(saved, now);
         self.tell_story(None, now);
     }

@@ -4,6 +4,7 @@ use crate::world::*;
 use e911d::bridge::Census;
 use e911d::sip::digest::{Asked, Challenge};
 use e911d::sip::{Message, Name};
+use e911d::words::Table;
 use std::time::Duration;
 
 const PHONE: &str = "127.0.0.31:5060";
@@ -401,4 +402,71 @@ fn everything_comes_to_rest_after_calls_of_phones() {
     dial_911(&mut w, &mut phone);
     w.wait(Duration::from_secs(40));
     assert_eq!(w.shard.census(), Census::default());
+}
+
+#[test]
+fn b1_a_registered_phone_is_still_known_after_a_kill_until_its_time_is_over() {
+    let mut w = world("");
+    let mut phone = Phone::new(PHONE);
+    let contact = phone.contact();
+    assert_eq!(phone.register(&mut w, &(contact.clone() + "Expires: 600\r\n")).status(), 200);
+    w.wait(Duration::from_secs(60));
+    assert_eq!(w.kept(Table::Device), 1);
+    w.restart();
+    // She is who she was: her call is placed unasked, and the call back rings her phone the way it came.
+    let number = dial_911(&mut w, &mut phone);
+    w.take();
+    w.receive(TRUNK_A, &invite(TRUNK_A, "psap", &number, "cb"));
+    let ring = w.expect(PHONE, "INVITE sip:alice@192.168.1.7");
+    w.receive(PHONE, &response(&ring.msg, 603, "t", "", ""));
+    w.wait(Duration::from_secs(541));
+    w.take();
+    assert_eq!(w.kept(Table::Device), 0);
+    phone.dial(&mut w, "911", "");
+    w.expect(PHONE, "SIP/2.0 401");
+}
+
+#[test]
+fn b1_after_a_boot_a_phone_has_the_time_that_it_had_when_it_registered_last() {
+    let mut w = world("");
+    let mut phone = Phone::new(PHONE);
+    let contact = phone.contact();
+    phone.register(&mut w, &(contact + "Expires: 600\r\n"));
+    w.now = e911d::words::Time::from_micros(5_000_000);
+    w.restart_as(false, |_| {});
+    w.wait(Duration::from_secs(599));
+    phone.dial(&mut w, "911", "");
+    w.expect(TRUNK_A, "INVITE sip:911@");
+    w.wait(Duration::from_secs(2));
+    assert_eq!(w.kept(Table::Device), 0);
+}
+
+#[test]
+fn b1_a_phone_that_registers_anew_after_a_kill_or_goes_takes_the_place_of_what_was_kept() {
+    let mut w = world("");
+    let mut phone = Phone::new(PHONE);
+    let contact = phone.contact();
+    phone.register(&mut w, &contact);
+    w.restart();
+    assert_eq!(phone.register(&mut w, &contact).all(Name::Contact).count(), 1);
+    assert_eq!(w.kept(Table::Device), 1);
+    let mut moved = Phone { seq: 20, ..Phone::new(SOFTPHONE) };
+    assert_eq!(moved.register(&mut w, &contact).all(Name::Contact).count(), 1);
+    assert_eq!(w.kept(Table::Device), 1);
+    moved.register(&mut w, "Contact: *\r\nExpires: 0\r\n");
+    assert_eq!(w.kept(Table::Device), 0);
+    w.restart();
+    phone.dial(&mut w, "911", "");
+    w.expect(PHONE, "SIP/2.0 401");
+}
+
+#[test]
+fn b1_whoever_may_not_register_any_more_is_not_restored() {
+    let mut w = world("");
+    let mut phone = Phone::new(PHONE);
+    let contact = phone.contact();
+    phone.register(&mut w, &contact);
+    let nobody = World::new().setup.access;
+    w.restart_as(true, |setup| setup.access = nobody);
+    assert_eq!(w.kept(Table::Device), 0);
 }
