@@ -26,11 +26,18 @@ impl Shard {
 
     /// The ACK of a 2xx of ours: where the offer came late it carries the answer (RFC 3261 section 13.2.1).
     pub(super) fn on_ack(&mut self, dialog: DialogKey, msg: &Message) {
-        let Some(Owner::Leg { call, leg, side }) = self.endpoint.dialog(dialog).map(|d| d.owner) else { return };
-        let Some(call) = self.calls.get_mut(call) else { return };
-        let Some((_, answered)) = call.late_ack.take_if(|(whose, _)| *whose == dialog) else { return };
-        let body = call.dress(leg, side.other()).body(msg);
-        self.endpoint.acknowledge(answered, msg.get(Name::ContentType).unwrap_or_default(), &body);
+        let Some(Owner::Leg { call: key, leg, side }) = self.endpoint.dialog(dialog).map(|d| d.owner) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let late = call.late_ack.take_if(|(whose, _)| *whose == dialog);
+        let keep = call.kept.is_some() && (call.kind.is_storys() || late.is_some());
+        if let Some((_, answered)) = late {
+            let body = call.dress(leg, side.other()).body(msg);
+            self.endpoint.acknowledge(answered, msg.get(Name::ContentType).unwrap_or_default(), &body);
+        }
+        if keep {
+            // Its row has the 2xx, to be sent until this ACK comes.
+            self.keep_call(key);
+        }
     }
 
     /// Nobody acknowledged our 2xx for 32 s. RFC 3261 section 13.3.1.4 ends the call; an emergency goes on (RULES P11).
@@ -220,7 +227,7 @@ impl Shard {
     }
 
     /// `side` answered 481: the dialog is gone there, so it ends on the other side as well (RULES P11).
-    fn end_by(&mut self, key: CallKey, leg: LegId, side: Side, now: Time) {
+    pub(super) fn end_by(&mut self, key: CallKey, leg: LegId, side: Side, now: Time) {
         let Some(call) = self.calls.get(key) else { return };
         if call.progress != Progress::Connected(leg) {
             return;

@@ -7,18 +7,26 @@
 use super::call::{Call, CallKey, Fate, Kind, Leg, Owner, Progress, Side};
 use super::compose::Dress;
 use super::ordinary::Hunt;
-use super::shard::{Do, Shard};
+use super::own::Errand;
+use super::shard::{Do, Shard, Wake};
 use crate::emergency::facts::{self, AgentId, LegId, Origin, PeerId, TrunkId};
 use crate::emergency::kept::KeptTalk;
 use crate::sip::kept::{KeptDialog, KeptInvite};
 use crate::sip::{ClientKey, DialogKey, ServerKey};
-use crate::words::{Row, Saved, Table, Time};
+use crate::words::{Private, Row, Saved, Table, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::smallvec;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// The form of the rows. One that is higher is another version's.
 const FORMAT: u8 = 1;
+/// When the sides of a restored call are asked whether they still know of it: its end may have come too late to be written.
+const ASK: Duration = Duration::from_secs(30);
+/// Between one call and the next.
+const ASK_NEXT: Duration = Duration::from_millis(1);
+/// When a side that said nothing is asked again.
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// What a row has, about.
 const ROW: usize = 1536;
 
@@ -45,6 +53,9 @@ struct KeptCall<'a> {
     /// The caller's ACK is to bring the answer that the far side waits for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     late: bool,
+    /// The agent whose line an ordinary call takes, by her id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line: Option<Cow<'a, str>>,
     /// What the story keeps of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     story: Option<KeptTalk>,
@@ -88,15 +99,39 @@ impl Shard {
 
     /// Takes up the calls of an earlier run that are this shard's.
     pub(super) fn restore_calls(&mut self, saved: &Saved, now: Time) {
+        let mut ask = now + ASK;
         for (name, value) in saved.rows(Table::Call) {
             if !self.endpoint.is_mine(name.as_bytes(), self.setup.shards) {
                 continue;
             }
             let Ok(kept) = serde_json::from_slice::<KeptCall<'_>>(value) else { continue };
             if kept.format <= FORMAT && kept.near.local_tag() == name.as_bytes() {
-                self.restore_call(kept, saved.same_boot, now);
+                ask += ASK_NEXT;
+                self.restore_call(kept, saved.same_boot, ask, now);
             }
         }
+    }
+
+    /// Asks a side of a restored call whether it still knows of it. Only a 481 ends the call (RULES P11).
+    pub(super) fn ask_whether_alive(&mut self, key: CallKey, leg: LegId, side: Side, now: Time) {
+        let connected = self.calls.get(key).filter(|c| c.progress == Progress::Connected(leg));
+        let Some(dialog) = connected.and_then(|c| c.dialog(leg, side)) else { return };
+        let owner = Owner::Own(Errand::Alive(key, leg, side));
+        let Some((tx, mut w)) = self.endpoint.begin(dialog, b"OPTIONS", 70, owner, now) else { return };
+        w.header("Accept", b"application/sdp");
+        self.endpoint.send(tx, w.finish(), now);
+    }
+
+    /// What it says.
+    pub(super) fn on_alive(&mut self, key: CallKey, leg: LegId, side: Side, status: u16, now: Time) {
+        if status == 481 {
+            self.end_by(key, leg, side, now);
+        }
+    }
+
+    /// Asks it then.
+    pub(super) fn ask_later_whether_alive(&mut self, key: CallKey, leg: LegId, side: Side, at: Time) {
+        self.wakes.arm(at, Wake::Errand(Errand::Alive(key, leg, side)));
     }
 
     fn row_of(&self, key: CallKey) -> Option<(crate::sip::ids::Id, Vec<u8>)> {
@@ -126,6 +161,7 @@ impl Shard {
             // An ordinary call's answer is not worth its room, unless the far side cannot go on without the ACK.
             invite: self.endpoint.keep_invite(call.server, storys || late),
             late,
+            line: Self::line_of(call).map(Cow::Borrowed),
             story: self.story.as_ref().filter(|_| storys).and_then(|story| story.kept(key.id())),
         };
         let mut value = Vec::with_capacity(ROW);
@@ -165,7 +201,7 @@ impl Shard {
         }
     }
 
-    fn restore_call(&mut self, kept: KeptCall<'_>, same_boot: bool, now: Time) {
+    fn restore_call(&mut self, kept: KeptCall<'_>, same_boot: bool, ask: Time, now: Time) {
         let (id, connected) = (LegId(kept.leg), Time::from_micros(kept.connected));
         let origin = self.origin_named(&kept.origin);
         let account = kept.account.as_ref().and_then(|name| self.setup.links.trunks.iter().position(|l| l.name == **name));
@@ -195,8 +231,16 @@ impl Shard {
             call.late_ack = late.then_some((near, far));
             call.kept = self.endpoint.dialog(near).map(|d| d.local_tag);
         }
+        if let Some(agent) = kept.line {
+            self.take_line_again(key, Private::new(agent.into_owned()));
+        }
         if let (Some(story), Some(part)) = (&mut self.story, kept.story) {
             story.restore_call(key.id(), &part, now);
+        }
+        [Side::Near, Side::Far].into_iter().for_each(|side| self.ask_later_whether_alive(key, id, side, ask));
+        if !same_boot {
+            // From here on the times in all rows are this boot's.
+            self.keep_call(key);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! finds an entry locked for longer than a look-up takes goes on without it. What is missing then costs a busy agent's
 //! callback its second offer, what is too much costs it a quarter of a second.
 
-use super::call::{CallKey, Kind, Progress};
+use super::call::{Call, CallKey, Kind, Progress};
 use super::emergency::Evidence;
 use super::shard::{Do, Shard};
 use crate::emergency::caller::{Directory, number_in};
@@ -132,6 +132,22 @@ impl Shard {
         let Some(agent) = msg.and_then(|m| self.setup.agents.on(&self.setup.site, call.origin, m)) else { return };
         self.setup.lines.add(&agent, Line { shard: self.index, call: key.id() });
         if let Some(Kind::Ordinary(hunt)) = self.calls.get_mut(key).map(|c| &mut c.kind) {
+            hunt.agent = Some(agent);
+        }
+    }
+
+    /// The line that is taken by an ordinary call, by the agent's id.
+    pub(super) fn line_of(call: &Call) -> Option<&str> {
+        match &call.kind {
+            Kind::Ordinary(hunt) => hunt.agent.as_ref().map(|agent| agent.reveal().as_str()),
+            _ => None,
+        }
+    }
+
+    /// An ordinary call of an earlier run goes on: so does what it takes.
+    pub(super) fn take_line_again(&mut self, key: CallKey, agent: Private<String>) {
+        if let Some(Kind::Ordinary(hunt)) = self.calls.get_mut(key).map(|c| &mut c.kind) {
+            self.setup.lines.add(&agent, Line { shard: self.index, call: key.id() });
             hunt.agent = Some(agent);
         }
     }

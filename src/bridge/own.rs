@@ -2,7 +2,7 @@
 //!
 //! Neither can touch a call: a health answer only orders trunks, and nothing waits for a publication.
 
-use super::call::{CallKey, Owner};
+use super::call::{CallKey, Owner, Side as End};
 use super::links::escaped;
 use super::shard::{Do, Shard, Wake};
 use crate::emergency::facts::{Input, LegId, Side, TrunkId};
@@ -28,6 +28,8 @@ pub(super) enum Errand {
     Reopen(CallKey, LegId),
     /// An agent's presence.
     Publish(PublicationKey),
+    /// Whether a side of a call that an earlier run left behind still knows of it.
+    Alive(CallKey, LegId, End),
 }
 
 /// Where presence is told (`[presence] kind = "sip-publish"`).
@@ -105,6 +107,7 @@ impl Shard {
         match errand {
             Errand::Probe(trunk, generation) if generation == self.own.generation => self.probe(trunk, now),
             Errand::Probe(..) | Errand::Reopen(..) => {}
+            Errand::Alive(call, leg, side) => self.ask_whether_alive(call, leg, side, now),
             Errand::Publish(key) => {
                 if self.own.publications.get(key).and_then(|p| p.due).is_some_and(|at| at <= now) {
                     self.publish(key, now);
@@ -120,6 +123,7 @@ impl Shard {
             Errand::Probe(trunk, _) => self.trunk_is(trunk, msg.status() != 503, now),
             Errand::Reopen(..) => {}
             Errand::Publish(key) => self.on_published(key, msg, now),
+            Errand::Alive(call, leg, side) => self.on_alive(call, leg, side, msg.status(), now),
         }
     }
 
@@ -129,6 +133,7 @@ impl Shard {
             Errand::Probe(trunk, _) => self.trunk_is(trunk, false, now),
             Errand::Reopen(call, leg) => self.on_leg_still_lost(call, leg, now),
             Errand::Publish(key) => self.retry_publication(key, now),
+            Errand::Alive(call, leg, side) => self.ask_later_whether_alive(call, leg, side, now + super::kept::ASK_AGAIN),
         }
     }
 

@@ -180,6 +180,9 @@ impl Shard {
                 agent.zip(flow).and_then(|(agent, flow)| Some((agent, bindings.restore(row, kept, flow, saved.same_boot, now)?)));
             match there {
                 Some((agent, key)) => {
+                    if !saved.same_boot {
+                        self.keep_device(key, now);
+                    }
                     self.arm_device(key);
                     self.tell_story(Some(Input::Registered { agent, device: key.id() }), now);
                 }

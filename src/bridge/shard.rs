@@ -40,7 +40,7 @@ pub struct Setup {
     /// Random, the same for every run of the node.
     pub secret: u64,
     /// Counts the node's runs: no two have the same (RULES B1).
-    pub era: u32,
+    pub era: u16,
     /// How many shards there are.
     pub shards: u8,
     /// Who may register, and show a password.

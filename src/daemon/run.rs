@@ -196,7 +196,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     };
     let mut ordinary = Vec::new();
     for index in 1..shards {
-        ordinary.push(Ordinary::start(index, &common)?.0);
+        ordinary.push(Ordinary::start(index, &common, &saved)?.0);
     }
     let now = clock::now();
     let mut worker =

@@ -14,7 +14,7 @@ use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
 use crate::sip::write::{Writer, reason_phrase};
 use crate::sip::{Flow, Message, Method, Name, Transport};
-use crate::words::{Row, Time};
+use crate::words::{Row, Saved, Time};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -85,24 +85,28 @@ pub struct Ordinary {
 }
 
 impl Ordinary {
-    /// Starts the thread of shard `index`, 1 or more.
-    pub fn start(index: u8, common: &Common) -> std::io::Result<(Self, JoinHandle<()>)> {
+    /// Starts the thread of shard `index`, 1 or more, with the calls that are its own of those `saved`.
+    pub fn start(index: u8, common: &Common, saved: &Saved) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, messages) = sync_channel(QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));
         let mailbox = Mailbox::default();
-        let worker = Worker::new(
+        let now = clock::now();
+        let mut worker = Worker::new(
             index,
             &common.setup,
             Arc::clone(&common.ports),
             Arc::clone(&common.counters),
             common.side.clone(),
             common.keeper.clone(),
-            clock::now(),
+            now,
         )
         .map_err(std::io::Error::other)?;
+        let mut outside = ToFront(common.front.clone());
+        worker.restore(saved, now);
+        worker.drain(&mut outside, now);
         let thread = Thread {
             worker,
-            outside: ToFront(common.front.clone()),
+            outside,
             messages,
             waiting: Arc::clone(&waiting),
             mailbox: Arc::clone(&mailbox),

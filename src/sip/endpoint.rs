@@ -90,7 +90,7 @@ pub struct Endpoint<O> {
 
 impl<O: Copy> Endpoint<O> {
     /// An endpoint for one shard. `secret` and `era` as for [`Ids::new`].
-    pub fn new(secret: u64, era: u32, shard: u8, locals: Arc<Locals>, now: Time) -> Self {
+    pub fn new(secret: u64, era: u16, shard: u8, locals: Arc<Locals>, now: Time) -> Self {
         Self {
             ids: Ids::new(secret, era, shard),
             locals,

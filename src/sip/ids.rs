@@ -18,11 +18,11 @@ pub enum Kind {
     CallId,
 }
 
-/// An id as text: 36 bytes, on the stack.
+/// An id as text: 32 bytes, on the stack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Id([u8; LEN]);
 
-const LEN: usize = 36;
+const LEN: usize = 32;
 const MARK: &[u8; 2] = b"e9";
 /// RFC 3261 section 8.1.1.7: every branch of an RFC 3261 element begins so.
 pub const COOKIE: &[u8] = b"z9hG4bK";
@@ -43,7 +43,7 @@ impl Id {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Maker {
     /// When: see [`Ids::new`].
-    pub era: u32,
+    pub era: u16,
     /// Which shard.
     pub shard: u8,
 }
@@ -57,7 +57,7 @@ pub struct Ids {
 
 impl Ids {
     /// Ids of this shard. `secret` is random, the same for all shards and for every run of the node; `era` counts its runs.
-    pub const fn new(secret: u64, era: u32, shard: u8) -> Self {
+    pub const fn new(secret: u64, era: u16, shard: u8) -> Self {
         Self { secret, me: Maker { era, shard } }
     }
 
@@ -66,9 +66,9 @@ impl Ids {
         let mut text = [0; LEN];
         text[..2].copy_from_slice(MARK);
         hex(&mut text[2..4], u64::from(self.me.shard));
-        hex(&mut text[4..12], u64::from(self.me.era));
-        hex(&mut text[12..28], key);
-        hex(&mut text[28..36], u64::from(self.check(kind, self.me, key)));
+        hex(&mut text[4..8], u64::from(self.me.era));
+        hex(&mut text[8..24], key);
+        hex(&mut text[24..32], u64::from(self.check(kind, self.me, key)));
         Id(text)
     }
 
@@ -84,7 +84,7 @@ impl Ids {
     }
 
     /// Which run of the node this is.
-    pub const fn era(&self) -> u32 {
+    pub const fn era(&self) -> u16 {
         self.me.era
     }
 
@@ -124,9 +124,9 @@ impl Ids {
             return None;
         }
         let shard = u8::try_from(unhex(&text[2..4])?).ok()?;
-        let era = u32::try_from(unhex(&text[4..12])?).ok()?;
-        let (maker, key) = (Maker { era, shard }, unhex(&text[12..28])?);
-        (unhex(&text[28..36])? == u64::from(self.check(kind, maker, key))).then_some((maker, key))
+        let era = u16::try_from(unhex(&text[4..8])?).ok()?;
+        let (maker, key) = (Maker { era, shard }, unhex(&text[8..24])?);
+        (unhex(&text[24..32])? == u64::from(self.check(kind, maker, key))).then_some((maker, key))
     }
 
     fn check(&self, kind: Kind, maker: Maker, key: u64) -> u32 {
@@ -191,7 +191,7 @@ mod tests {
     fn b1_an_id_is_the_same_whatever_built_us() {
         // The hasher of the standard library promises nothing across its releases. Should it change, ids need another one.
         let id = Ids::new(0x0123_4567_89ab_cdef, 9, 2).make(Kind::Branch, 0x1_0000_0001);
-        assert_eq!(String::from_utf8_lossy(id.as_bytes()), "e9020000000900000001000000017f1e62ed");
+        assert_eq!(String::from_utf8_lossy(id.as_bytes()), "e902000900000001000000017f1e62ed");
     }
 
     #[test]

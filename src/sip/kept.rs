@@ -178,7 +178,7 @@ impl<O: Copy> Endpoint<O> {
         let local_tag = Id::of(&kept.local_tag.0)?;
         let maker = self.ids.maker(Kind::Tag, local_tag.as_bytes()).filter(|_| !self.restored.contains_key(&local_tag))?;
         let flow = kept.flow.flow(&self.locals)?;
-        let runs = self.ids.era().wrapping_sub(maker.era).min(LAST_SEQ / SEQ_GAP / 2);
+        let runs = u32::from(self.ids.era().wrapping_sub(maker.era));
         let dialog = Dialog {
             call_id: kept.call_id.0,
             local: kept.local.0,
@@ -205,7 +205,7 @@ impl<O: Copy> Endpoint<O> {
     /// An answered INVITE to us, for the next run. With its 2xx, where `answer`.
     pub fn keep_invite(&self, key: ServerKey, answer: bool) -> Option<KeptInvite> {
         let Answered { hash, via, flow, last } = self.servers.get(key)?.answered();
-        Some(KeptInvite { hash, via: Text(via), flow: flow.into(), answer: answer.then_some(Text(last)) })
+        Some(KeptInvite { hash, via: Text(via), flow: flow.into(), answer: (answer && !last.is_empty()).then_some(Text(last)) })
     }
 
     /// An INVITE that an earlier run answered at `answered`: its copies are no new calls. Where its 2xx was kept, that is

@@ -2,8 +2,9 @@
 //! (RULES B1, B2, B5, P11).
 
 use crate::world::*;
+use e911d::bridge::Shard;
 use e911d::emergency::facts::Side;
-use e911d::sip::Name;
+use e911d::sip::{Flow, Message, Name, Transport};
 use e911d::words::Table;
 use std::time::Duration;
 
@@ -212,7 +213,7 @@ fn b1_what_rang_at_the_kill_is_cancelled_and_what_answers_late_is_hung_up_and_no
         assert_eq!(sent.len(), usize::from(n < 4));
         for cancel in sent {
             assert!(text(&cancel.msg).starts_with("CANCEL sip:911@127.0.0.1:15070"), "{}", text(&cancel.msg));
-            let branch = |m: &e911d::sip::Message| m.top_via().and_then(|v| v.branch()).map(<[u8]>::to_vec);
+            let branch = |m: &Message| m.top_via().and_then(|v| v.branch()).map(<[u8]>::to_vec);
             assert_eq!(branch(&cancel.msg), branch(&out.msg));
             assert_eq!((cancel.msg.to_tag(), cancel.msg.call_id()), (None, out.msg.call_id()));
             assert!(cancel.msg.get(Name::Reason).is_some());
@@ -268,7 +269,7 @@ fn b5_an_invite_that_comes_again_after_the_kill_is_never_placed_again() {
     w.take();
     w.restart();
     w.receive(PBX, &alice);
-    w.wait(Duration::from_secs(31));
+    w.wait(Duration::from_secs(29));
     w.expect_nothing();
     assert_eq!(w.shard.census().ordinary, 1);
 }
@@ -345,4 +346,55 @@ fn b1_nothing_that_is_kept_prints_what_it_holds() {
         w.rows.iter().map(|((table, key), value)| e911d::words::Row::keep(*table, key.as_str(), value.clone())).collect();
     let said = format!("{rows:?} {:?}", w.sides.iter().filter(|s| matches!(s, Side::Keep(_))).collect::<Vec<_>>());
     assert!(!rows.is_empty() && !said.contains("alice") && !said.contains("psap"), "{said}");
+}
+
+#[test]
+fn b1_what_belongs_to_a_call_comes_to_the_shard_that_took_it_up_however_many_there_are() {
+    for (before, at, after) in [(4, 3, 4), (4, 3, 3), (4, 3, 2), (2, 1, 5), (8, 7, 1)] {
+        let mut w = World::new();
+        w.setup.shards = before;
+        w.shard = Shard::new(at, &w.setup, w.now).expect("a shard");
+        let Call { near, far, out, .. } = talking(&mut w, "+14551234567", CARRIER);
+        (w.setup.shards, w.setup.era) = (after, 1);
+        let run = |index: u8| {
+            let mut shard = Shard::new(index, &w.setup, w.now).expect("a shard");
+            shard.restore(&saved(&w.rows, true), w.now);
+            shard
+        };
+        let shards: Vec<_> = (0..after).map(run).collect();
+        let has: Vec<_> = (0u8..).zip(&shards).filter(|(_, s)| s.census().dialogs == 2).map(|(index, _)| index).collect();
+        assert_eq!(has.len(), 1, "{before} to {after}");
+        let classifier = shards[0].classifier().expect("shard 0 has the story");
+        let bye = near.request("BYE", 2, PBX, "", "");
+        let late = response(&out.msg, 200, "t1", "sip:x@127.0.0.1:15080", "");
+        for (from, text) in [(PBX, bye), (CARRIER, far.request("BYE", 1, CARRIER, "", "")), (CARRIER, late)] {
+            let flow = Flow { transport: Transport::Udp, listener: 0, remote: from.parse().expect("an address"), connection: 0 };
+            let msg = Message::scan(text.into_bytes().into()).expect("a message");
+            assert_eq!(classifier.shard(flow, &msg, &shards[0]), has[0], "{before} to {after}");
+        }
+    }
+}
+
+#[test]
+fn b1_a_call_whose_end_was_not_written_down_is_asked_for_and_ends() {
+    for forgets in [PBX, TRUNK_A] {
+        let mut w = World::new();
+        let Call { near, .. } = talking(&mut w, "911", TRUNK_A);
+        let rows = w.rows.clone();
+        w.receive(PBX, &near.request("BYE", 2, PBX, "", ""));
+        w.take();
+        w.rows = rows;
+        w.wait(Duration::from_secs(40));
+        w.restart();
+        w.wait(Duration::from_secs(31));
+        let (other, asked) = (if forgets == PBX { TRUNK_A } else { PBX }, w.expect(forgets, "OPTIONS"));
+        let alive = w.expect(other, "OPTIONS");
+        w.take();
+        w.receive(other, &response(&alive.msg, 405, "", "", ""));
+        w.expect_nothing();
+        w.receive(forgets, &response(&asked.msg, 481, "", "", ""));
+        let bye = w.expect(other, "BYE");
+        w.receive(other, &response(&bye.msg, 481, "", "", ""));
+        at_rest(&mut w);
+    }
 }

@@ -139,13 +139,8 @@ impl World {
     pub fn restart_as(&mut self, same_boot: bool, change: impl FnOnce(&mut Setup)) {
         self.setup.era += 1;
         change(&mut self.setup);
-        let mut saved = Saved::default();
-        saved.same_boot = same_boot;
-        for ((table, key), value) in &self.rows {
-            saved.add(*table, key.as_str(), value.clone());
-        }
         self.shard = Shard::new(0, &self.setup, self.now).expect("a shard");
-        self.shard.restore(&saved, self.now);
+        self.shard.restore(&saved(&self.rows, same_boot), self.now);
         self.drain();
     }
 
@@ -242,6 +237,16 @@ pub fn setup(text: &str, shards: u8) -> Setup {
     let bound = ["127.0.0.1:15060".parse().expect("an address")];
     let setup = assemble::assemble(&config, &bound, 7, shards, None).expect("a usable config").setup;
     Setup { booted: Duration::from_secs(1_763_840_491 - 1000), ..setup }
+}
+
+/// What a store gives back.
+pub fn saved(rows: &Rows, same_boot: bool) -> Saved {
+    let mut saved = Saved::default();
+    saved.same_boot = same_boot;
+    for ((table, key), value) in rows {
+        saved.add(*table, key.as_str(), value.clone());
+    }
+    saved
 }
 
 /// What a store does with a row.
