@@ -12,17 +12,18 @@ mod network;
 #[path = "calls/world.rs"]
 mod world;
 
-use e911d::bridge::{Census, Do, MediaOrder, Shard};
+use e911d::bridge::{Census, Do, MediaOrder, Setup, Shard};
 use e911d::daemon::{assemble, config};
+use e911d::emergency::facts::Side;
 use e911d::sip::{Flow, Message, Transport};
-use e911d::words::Time;
+use e911d::words::{Row, Table, Time};
 use neighbour::{Manner, Neighbour};
 use network::{Dice, Network, Packet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use world::{CONFIG, PBX, TRUNK_A, TRUNK_B, invite};
+use world::{CONFIG, PBX, Rows, TRUNK_A, TRUNK_B, invite, keep, saved};
 
 const GATEWAY: &str = "127.0.0.1:15060";
 const DESK: &str = "127.0.0.1:15095";
@@ -31,6 +32,12 @@ const MS: fn(u64) -> Duration = Duration::from_millis;
 struct Sim {
     seed: u64,
     shard: Shard,
+    setup: Setup,
+    /// What is durable, and what is on its way there.
+    rows: Rows,
+    unwritten: Vec<(Time, Row)>,
+    /// The caller's Call-IDs of calls that outlived a kill.
+    outlived: BTreeSet<String>,
     now: Time,
     network: Network,
     dice: Dice,
@@ -48,6 +55,8 @@ enum Step {
     Cancel { invite: String, call_id: String },
     /// A PSAP calls the number back that a trunk was shown first.
     CallBack { trunk: &'static str, call_id: String },
+    /// The gateway is killed and started again.
+    Kill,
 }
 
 fn addr(text: &str) -> SocketAddr {
@@ -64,8 +73,21 @@ impl Sim {
         let network = Network::new(loss, dice.roll(6), jitter);
         let shard = Shard::new(0, &setup, now).expect("a shard");
         let loud = std::env::var_os("E911D_SEED").is_some();
-        let mut sim =
-            Self { seed, shard, now, network, dice, neighbours: BTreeMap::new(), plan: BTreeMap::new(), planned: 0, loud };
+        let mut sim = Self {
+            seed,
+            shard,
+            setup,
+            rows: Rows::new(),
+            unwritten: Vec::new(),
+            outlived: BTreeSet::new(),
+            now,
+            network,
+            dice,
+            neighbours: BTreeMap::new(),
+            plan: BTreeMap::new(),
+            planned: 0,
+            loud,
+        };
         for at in [TRUNK_A, TRUNK_B, PBX] {
             let manner = sim.some_manner();
             sim.neighbours.insert(addr(at), Neighbour::new(at, manner));
@@ -151,6 +173,7 @@ impl Sim {
                 let said = psap.call(invite(trunk, "psap", &number, &call_id), &call_id, Some(2000), now);
                 self.say(addr(trunk), vec![said]);
             }
+            Step::Kill => self.kill(),
         }
     }
 
@@ -193,11 +216,39 @@ impl Sim {
                     let packet = Packet { from: addr(GATEWAY), to: t.flow.remote, bytes: t.bytes };
                     self.network.send(packet, self.now, &mut self.dice);
                 }
-                Do::Commit { call, .. } => self.shard.committed(call, self.now),
+                Do::Commit { call, lease } => {
+                    keep(&mut self.rows, lease);
+                    self.shard.committed(call, self.now);
+                }
+                Do::Side(Side::Keep(row)) => {
+                    // In order, and 100 ms later at most.
+                    let last = self.unwritten.last().map_or(self.now, |(at, _)| *at);
+                    let at = (self.now + MS(self.dice.roll(100))).max(last);
+                    self.unwritten.push((at, row));
+                }
                 Do::Media { call, order: MediaOrder::Open { .. } } => self.shard.media_opened(call, None, self.now),
                 Do::Keep(_) | Do::Record(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } => {}
             }
         }
+    }
+
+    fn kill(&mut self) {
+        let now = self.now;
+        let durable = self.unwritten.iter().filter(|(at, _)| *at <= now).count();
+        for (_, row) in self.unwritten.drain(..).take(durable) {
+            keep(&mut self.rows, row);
+        }
+        self.setup.era += 1;
+        self.shard = Shard::new(0, &self.setup, now).expect("a shard");
+        self.shard.restore(&saved(&self.rows, true), now);
+        for ((_, _), row) in self.rows.iter().filter(|(k, _)| k.0 == Table::Call) {
+            let row: serde_json::Value = serde_json::from_slice(row).expect("a row");
+            self.outlived.insert(row["near"]["call_id"].as_str().expect("a Call-ID").to_owned());
+        }
+        if self.loud {
+            println!("{:>7} killed, with {} calls that are kept", now.as_millis() - 1_000_000, self.outlived.len());
+        }
+        self.drain();
     }
 
     /// After every event: no number has two owners (RULES L4), unless the pool is empty and the number is shared (L7).
@@ -271,6 +322,31 @@ fn play(seed: u64, loss: u64) {
     }
 }
 
+/// One world in which the gateway is killed once or twice at any moment: a call that was written down goes on to its end by
+/// one of its sides, whatever else there was comes to rest.
+fn play_with_kills(seed: u64, loss: u64) -> usize {
+    let mut sim = Sim::new(seed, loss);
+    for i in 0..1 + sim.dice.roll(3) {
+        let (agent, call_id) = (format!("agent{i}"), format!("call-{seed}-{i}"));
+        let at = MS(sim.dice.roll(3000));
+        let hangs_up = sim.dice.chance(60).then(|| 100 + sim.dice.roll(15_000));
+        sim.plan(at, Step::Dial { agent, call_id, hangs_up });
+    }
+    for _ in 0..1 + sim.dice.roll(2) {
+        let at = MS(sim.dice.roll(15_000));
+        sim.plan(at, Step::Kill);
+    }
+    sim.run(Duration::from_secs(300));
+    for call_id in &sim.outlived {
+        assert!(!sim.pbx().unknown.contains(call_id), "seed {seed}: {call_id} was kept and is not known");
+        assert!(!sim.pbx().up.contains_key(call_id), "seed {seed}: {call_id} was kept and never ends");
+    }
+    let left = sim.shard.census();
+    assert_eq!(left, Census { strays: left.strays, ..Census::default() }, "seed {seed}: something is left");
+    assert_eq!(sim.shard.story().expect("the story").active_calls(), 0, "seed {seed}: the story has a call that is no more");
+    sim.outlived.len()
+}
+
 /// `E911D_SEED` plays one world, `E911D_SEEDS` so many.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse().ok());
@@ -288,4 +364,17 @@ fn every_call_comes_to_what_the_rules_say_in_a_quiet_network() {
 #[test]
 fn every_call_comes_to_what_the_rules_say_where_one_packet_in_twenty_is_lost() {
     seeds().for_each(|seed| play(seed, 5));
+}
+
+#[test]
+fn b1_calls_that_were_up_outlive_a_kill_at_any_moment() {
+    let kept: usize = seeds().map(|seed| play_with_kills(seed, 0)).sum();
+    assert!(kept > 0 || seeds().count() < 100, "no world had a call that was up");
+}
+
+#[test]
+fn b1_calls_that_were_up_outlive_a_kill_where_one_packet_in_twenty_is_lost() {
+    for seed in seeds() {
+        play_with_kills(seed, 5);
+    }
 }

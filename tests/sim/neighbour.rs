@@ -5,7 +5,7 @@ use crate::world::{InDialog, SDP, get, response};
 use bytes::Bytes;
 use e911d::sip::{Message, Method, Name};
 use e911d::words::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How it takes an INVITE.
@@ -65,6 +65,10 @@ pub struct Neighbour {
     /// The final responses to its own INVITEs, by Call-ID.
     pub finals: BTreeMap<String, u16>,
     hangs_up: BTreeMap<String, u64>,
+    /// Calls whose BYE it heard.
+    pub ended: BTreeSet<String>,
+    /// Calls whose BYE of its own was answered with 481 though it had heard none.
+    pub unknown: BTreeSet<String>,
 }
 
 impl Neighbour {
@@ -82,6 +86,8 @@ impl Neighbour {
             shown: Vec::new(),
             finals: BTreeMap::new(),
             hangs_up: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            unknown: BTreeSet::new(),
         }
     }
 
@@ -211,11 +217,16 @@ impl Neighbour {
             }
             Method::Bye => {
                 let known = self.up.remove(&call_id).is_some();
+                self.unknown.remove(&call_id);
+                self.ended.insert(call_id);
                 let answer = response(msg, if known { 200 } else { 481 }, "b", "", "");
                 self.answers.insert(key, answer.clone());
                 vec![answer]
             }
-            _ => vec![response(msg, 200, "o", "", "")],
+            _ => {
+                let known = msg.to_tag().is_none() || self.up.contains_key(&call_id);
+                vec![response(msg, if known { 200 } else { 481 }, "o", "", "")]
+            }
         }
     }
 
@@ -250,6 +261,9 @@ impl Neighbour {
     fn hear_response(&mut self, msg: &Message, now: Time) -> Vec<String> {
         let key = key_of(msg);
         let call_id = String::from_utf8_lossy(msg.call_id()).into_owned();
+        if msg.status() == 481 && key.ends_with("BYE") && !self.ended.contains(&call_id) {
+            self.unknown.insert(call_id.clone());
+        }
         if !key.contains("INVITE") {
             self.pending.retain(|p| p.key != key);
             return Vec::new();
