@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)] // each test file uses a part of this
 
 pub mod baresip;
+pub mod callers;
 pub mod child;
 pub mod clock;
 pub mod gateway;
@@ -22,6 +23,7 @@ pub mod story;
 pub mod testdata;
 
 pub use baresip::Baresip;
+pub use callers::Callers;
 pub use clock::{Deadline, until};
 pub use gateway::{Agent, Config, Gateway, Trunk, World};
 pub use kamailio::Kamailio;
