@@ -19,13 +19,14 @@ fn the_demo_sees_every_step_on_the_wire() {
         "1  Alice dials 911",
         "carrier-b (PSAP)",
         "INVITE 911",
-        "2  The line drops",
+        "2  e911d is killed",
+        "3  The line drops",
         "BYE",
-        "3  Somebody else calls Alice",
+        "4  Somebody else calls Alice",
         "486 Busy Here",
-        "4  The PSAP calls back",
+        "5  The PSAP calls back",
         "psap-callback",
-        "5  Alice hangs up",
+        "6  Alice hangs up",
         "Expires: 0",
         "What each side saw on the wire",
         "Next:",
@@ -39,7 +40,7 @@ fn the_demo_sees_every_step_on_the_wire() {
         assert!(text.contains(words), "no \"{words}\" in:\n{text}");
     }
     let seen = text.lines().filter(|l| l.contains('✓')).count();
-    assert!(seen >= 18 && !text.contains('✗'), "{text}");
+    assert!(seen >= 19 && !text.contains('✗'), "{text}");
     assert!(!text.contains('\x1b'), "colours without a terminal:\n{text}");
     assert!(output.stderr.is_empty());
 }

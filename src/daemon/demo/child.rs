@@ -15,7 +15,10 @@ use crate::io::clock;
 /// The running daemon; it does not outlive this value.
 pub(super) struct Child {
     process: std::process::Child,
+    config: PathBuf,
     log: PathBuf,
+    /// How often it was started.
+    starts: usize,
 }
 
 const STARTS_WITHIN: Duration = Duration::from_secs(8);
@@ -28,15 +31,16 @@ const NOT_FOR_IT: &[&str] = &["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", 
 impl Child {
     /// Starts it with that config. Its log goes to that file.
     pub(super) fn start(config: &Path, log: PathBuf) -> io::Result<Self> {
-        let output = File::create(&log)?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("run").arg("--strict").arg("-c").arg(config);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let overrides = std::env::vars_os().map(|(name, _)| name).filter(|n| n.to_string_lossy().starts_with("E911D_"));
-        for name in overrides.chain(NOT_FOR_IT.iter().map(Into::into)) {
-            command.env_remove(name);
-        }
-        Ok(Self { process: command.spawn()?, log })
+        Ok(Self { process: launch(config, &log)?, config: config.to_owned(), log, starts: 1 })
+    }
+
+    /// Kills it with SIGKILL and starts it again.
+    pub(super) fn kill_and_start(&mut self) -> io::Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        self.process = launch(&self.config, &self.log)?;
+        self.starts += 1;
+        Ok(())
     }
 
     /// Its process id.
@@ -48,7 +52,7 @@ impl Child {
     pub(super) fn ready(&mut self, is_interrupted: impl Fn() -> bool) -> Result<SocketAddr, Failure> {
         let began = clock::now();
         while clock::now().since(began) < STARTS_WITHIN {
-            if let Some(at) = udp_of_ready_line(&self.log()) {
+            if let Some(at) = udp_of_ready_line(&self.log(), self.starts) {
                 return Ok(at);
             }
             if is_interrupted() {
@@ -93,9 +97,21 @@ impl Drop for Child {
     }
 }
 
-/// CONTRACT "The program": `ready node=gw1 udp=127.0.0.1:5060 …`. A line that is not finished does not count.
-fn udp_of_ready_line(log: &str) -> Option<SocketAddr> {
-    let line = log.split_inclusive('\n').find(|l| l.starts_with("ready ") && l.ends_with('\n'))?;
+fn launch(config: &Path, log: &Path) -> io::Result<std::process::Child> {
+    let output = File::options().create(true).append(true).open(log)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("run").arg("--strict").arg("-c").arg(config);
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    let overrides = std::env::vars_os().map(|(name, _)| name).filter(|n| n.to_string_lossy().starts_with("E911D_"));
+    for name in overrides.chain(NOT_FOR_IT.iter().map(Into::into)) {
+        command.env_remove(name);
+    }
+    command.spawn()
+}
+
+/// What the daemon said when it was started for the `start`th time; CONTRACT "The program": `ready node=gw1 udp=127.0.0.1:5060 …`. A line that is not finished does not count.
+fn udp_of_ready_line(log: &str, start: usize) -> Option<SocketAddr> {
+    let line = log.split_inclusive('\n').filter(|l| l.starts_with("ready ") && l.ends_with('\n')).nth(start.checked_sub(1)?)?;
     line.split_whitespace().find_map(|word| word.strip_prefix("udp=")?.parse().ok())
 }
 
@@ -112,7 +128,9 @@ mod tests {
             ("ready node=gw1 udp=127.0.0.1:50", None),
             ("x\nready node=gw1 udp=127.0.0.1:5060 http=127.0.0.1:8911\ny", at),
         ] {
-            assert_eq!(udp_of_ready_line(log), want, "{log}");
+            assert_eq!(udp_of_ready_line(log, 1), want, "{log}");
+            assert_eq!(udp_of_ready_line(log, 2), None, "{log}");
         }
+        assert_eq!(udp_of_ready_line("ready udp=127.0.0.1:1\nx\nready udp=127.0.0.1:5060\n", 2), at);
     }
 }

@@ -23,6 +23,7 @@ mod summary;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 
@@ -93,8 +94,8 @@ fn run(look: Look) -> Result<(), Failure> {
     let mut folder = Folder::make()?;
     let (neighbours, mailbox, arrivals) = neighbours()?;
     let [pbx, carrier_a, carrier_b] = &neighbours;
-    let addresses =
-        Addresses { pbx: pbx.address(), carriers: [carrier_a.address(), carrier_b.address()], mailbox: mailbox.address()? };
+    let carriers = [carrier_a.address(), carrier_b.address()];
+    let addresses = Addresses { pbx: pbx.address(), carriers, mailbox: mailbox.address()?, gateway: free_port()? };
     serve_mail(mailbox, arrivals.0);
 
     let config = setting::config(addresses, &folder.state());
@@ -107,7 +108,7 @@ fn run(look: Look) -> Result<(), Failure> {
         let after = clock::now().since(began).as_millis();
         show(&look.paint(Tone::Faint, &format!("   e911d is ready after {after} ms: process {}, {gateway}\n", child.id())));
         let mut stage = Stage::new(neighbours, gateway, arrivals.1, interrupt.clone(), look);
-        let played = story::play(&mut stage).and_then(|()| stops(&mut child));
+        let played = story::play(&mut stage, &mut child).and_then(|()| stops(&mut child));
         show(&closing(look, stage.checks(), played.as_ref().err()));
         played
     });
@@ -132,6 +133,11 @@ fn neighbours() -> io::Result<([Neighbour; 3], Mailbox, Arrivals)> {
     };
     let neighbours = [bind(Column::Pbx, "alice")?, bind(Column::CarrierA, "trunk")?, bind(Column::CarrierB, "psap")?];
     Ok((neighbours, Mailbox::open()?, (tx, rx)))
+}
+
+/// A port that is free, and will still be a moment later.
+fn free_port() -> io::Result<SocketAddr> {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
 fn serve_mail(mailbox: Mailbox, tx: Sender<Arrival>) {

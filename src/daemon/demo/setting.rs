@@ -24,6 +24,8 @@ pub(super) struct Addresses {
     pub(super) carriers: [SocketAddr; 2],
     /// The mail server.
     pub(super) mailbox: SocketAddr,
+    /// e911d itself: the same before and after it is killed.
+    pub(super) gateway: SocketAddr,
 }
 
 /// A directory for config, state and log; removed when dropped, unless it is kept.
@@ -78,7 +80,7 @@ impl Drop for Folder {
 
 /// The config, as TOML.
 pub(super) fn config(at: Addresses, state: &Path) -> String {
-    let (pbx, mailbox, [a, b]) = (at.pbx, at.mailbox, at.carriers);
+    let (pbx, mailbox, gateway, [a, b]) = (at.pbx, at.mailbox, at.gateway, at.carriers);
     let state = state.display();
     let [numbers_a, numbers_b] = NUMBERS.map(|n| format!("{n}0-{n}9"));
     format!(
@@ -89,7 +91,7 @@ state_dir = '{state}'
 
 [[listen]]
 transport = "udp"
-bind = "127.0.0.1:0"
+bind = "{gateway}"
 
 [http]
 bind = "127.0.0.1:0"

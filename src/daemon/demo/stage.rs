@@ -102,6 +102,11 @@ impl Stage {
         }
     }
 
+    /// Whether somebody wants to stop.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupt.came()
+    }
+
     /// A new chapter.
     pub(super) fn chapter(&self, number: usize, title: &str, words: &str) {
         show(&self.ladder.chapter(number, title, words));

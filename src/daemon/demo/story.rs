@@ -9,12 +9,14 @@ use bytes::Bytes;
 
 use super::Failure;
 use super::caption::{called, caller};
-use super::ladder::Column::{self, CarrierA, CarrierB, Mailbox, Pbx};
+use super::child::Child;
+use super::ladder::Column::{self, CarrierA, CarrierB, Gateway, Mailbox, Pbx};
 use super::mailbox::Mail;
 use super::neighbour::{Call, Dialog};
 use super::pbx::contains;
 use super::setting::{ALICES_NUMBER, FRONT_DESK, NUMBERS};
 use super::stage::{Received, Stage};
+use crate::io::clock;
 use crate::sip::header::{NameAddr, values};
 use crate::sip::{Message, Method, Name};
 use crate::words::Time;
@@ -26,8 +28,9 @@ const A_MOMENT: Duration = Duration::from_millis(150);
 const A_BREATH: Duration = Duration::from_millis(350);
 
 /// Plays it. Everything was seen if there is no failure.
-pub(super) fn play(stage: &mut Stage) -> Result<(), Failure> {
+pub(super) fn play(stage: &mut Stage, child: &mut Child) -> Result<(), Failure> {
     let mut call = alice_dials_911(stage)?;
+    the_daemon_is_killed(stage, child)?;
     the_line_drops(stage, &mut call)?;
     let ordinary = somebody_else_calls_alice(stage)?;
     let mut callback = the_psap_calls_back(stage, &call.number)?;
@@ -97,8 +100,28 @@ fn alice_dials_911(stage: &mut Stage) -> Result<Up, Failure> {
     Ok(Up { near, far: Dialog::of_callee(&second.msg), number })
 }
 
+fn the_daemon_is_killed(stage: &mut Stage, child: &mut Child) -> Result<(), Failure> {
+    stage.chapter(
+        2,
+        "e911d is killed",
+        "SIGKILL, in the middle of the call. PBX and PSAP talk on: their audio does not pass e911d. It is started again and \
+         reads back what it had on disk: the call, and whose the callback number is.",
+    );
+    stage.pause(A_BREATH)?;
+    let killed = clock::now();
+    child.kill_and_start()?;
+    child.ready(|| stage.is_interrupted())?;
+    let after = millis(clock::now().since(killed));
+    stage.seen(Gateway, &format!("was killed, and answered again {after} later"));
+    Ok(())
+}
+
 fn the_line_drops(stage: &mut Stage, call: &mut Up) -> Result<(), Failure> {
-    stage.chapter(2, "The line drops", "carrier-b ends the call. The number stays Alice's for at least 60 minutes.");
+    stage.chapter(
+        3,
+        "The line drops",
+        "carrier-b ends the call: e911d knows it still. The number stays Alice's for at least 60 minutes.",
+    );
     stage.pause(A_BREATH)?;
     stage.say(CarrierB, &mut call.far, "BYE")?;
     let bye = stage.request(Pbx, Method::Bye)?;
@@ -114,7 +137,7 @@ fn the_line_drops(stage: &mut Stage, call: &mut Up) -> Result<(), Failure> {
 /// Gives back the Call-ID of the ordinary call.
 fn somebody_else_calls_alice(stage: &mut Stage) -> Result<Bytes, Failure> {
     stage.chapter(
-        3,
+        4,
         "Somebody else calls Alice",
         "An ordinary call to Alice's own number goes to her PBX, by the PBX's own rules: it honours do not disturb.",
     );
@@ -140,7 +163,7 @@ fn somebody_else_calls_alice(stage: &mut Stage) -> Result<Bytes, Failure> {
 
 fn the_psap_calls_back(stage: &mut Stage, number: &str) -> Result<Up, Failure> {
     stage.chapter(
-        4,
+        5,
         "The PSAP calls back",
         "It dials the number that it saw. e911d knows by it whom to ring, and marks the call as a PSAP's: that one her PBX \
          lets through.",
@@ -173,7 +196,7 @@ fn the_psap_calls_back(stage: &mut Stage, number: &str) -> Result<Up, Failure> {
 }
 
 fn alice_hangs_up(stage: &mut Stage, call: &mut Up, number: &str) -> Result<(), Failure> {
-    stage.chapter(5, "Alice hangs up", "She has ended it herself, so her presence is restored at once.");
+    stage.chapter(6, "Alice hangs up", "She has ended it herself, so her presence is restored at once.");
     stage.pause(A_BREATH)?;
     stage.say(Pbx, &mut call.near, "BYE")?;
     let bye = stage.request(CarrierB, Method::Bye)?;
