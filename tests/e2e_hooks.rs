@@ -312,3 +312,38 @@ fn an_added_location_is_read_by_a_mime_and_an_xml_parser_over_udp_and_tcp() {
         assert_eq!(invite.header("Geolocation-Routing"), "yes");
     }
 }
+
+#[test]
+fn a4_a_mail_that_was_not_delivered_outlives_kill_9_and_arrives_once() {
+    require!("python3" from "python3");
+    let mut world = World::with(Transport::Udp, |net, mut config| {
+        let smtp =
+            format!("smtp = \"smtp://{}:2525\"\nfrom = \"e911@example.com\"\nsite_contacts = \"a@x.example\"\n", net.ip(81));
+        config.more = hooked(net, "/notice", "/alarm", "/presence", &smtp);
+        config.agent("alice", "").scaled(60)
+    });
+    let (mut pbx, mut trunk) = (Peer::udp(world.pbx()), Peer::udp(world.trunk_a()));
+    call(&world, &mut pbx, &mut trunk);
+    until("the notices to fail", SOON, || {
+        (world.gateway.log().matches("a mail is not delivered yet").count() >= 4).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    world.gateway.start_again(&[]);
+    let mailbox = Mailbox::start_at(SocketAddr::new(world.net.ip(81), 2525));
+    let server = Server::start(&world.net);
+    until("two mails", SOON, || (mailbox.mails().len() >= 2).then_some(()));
+    let notices = server.until_taken("/notice", 2);
+    let kinds: Vec<_> = notices.iter().map(|n| n["body"]["kind"].clone()).collect();
+    assert!(kinds.contains(&"emergency".into()) && kinds.contains(&"outcome".into()), "{kinds:?}");
+    let last = until("presence to be told", SOON, || server.until_taken("/presence", 1).pop());
+    assert_eq!(last["body"]["emergency"], false, "{last}");
+    until("the deliveries to be known", SOON, || {
+        (world.gateway.log().matches("a mail is delivered").count() == 4 && world.gateway.log().contains("a state is told"))
+            .then_some(())
+    });
+    // The store writes what it was handed.
+    std::thread::sleep(Duration::from_millis(500));
+    world.gateway.start_again(&[]);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!((mailbox.mails().len(), server.until_taken("/notice", 2).len()), (2, 2), "delivered ones are gone");
+}

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::callers::State;
+use common::mailbox::Mailbox;
 use common::psap::{Leg, Psap, State as Heard};
 use common::{Callers, Outgoing, Peer, Transport, World, until};
 
@@ -41,20 +42,25 @@ impl Scene {
         until("the kill", SOON, || self.world.gateway.child().ended());
     }
 
-    /// Connects this agent's call; whoever heard something before the kill and nothing since dials again, as people do.
-    fn connect(&self, agent: &str, mut id: String) -> String {
+    /// Connects the calls of these agents; whoever heard something before a kill and nothing since dials again, as people
+    /// do.
+    fn connect(&self, calls: &mut BTreeMap<String, String>) {
         for _ in 0..3 {
-            let patience = common::Deadline::after(Duration::from_secs(3));
-            while !patience.passed() {
-                match self.agents.call(&id).state {
-                    State::Up(..) => return id,
-                    State::Refused(status) => panic!("{agent} was refused with {status}"),
-                    _ => std::thread::sleep(Duration::from_millis(10)),
-                }
+            let patience = common::Deadline::after(Duration::from_millis(1500));
+            while !patience.passed() && !calls.values().all(|id| self.is_up(id)) {
+                std::thread::sleep(Duration::from_millis(10));
             }
-            id = self.dial(agent);
+            for (agent, id) in calls.iter_mut().filter(|(_, id)| !self.is_up(id)) {
+                *id = self.dial(agent);
+            }
         }
-        panic!("{agent} was never connected")
+        assert!(calls.values().all(|id| self.is_up(id)), "not everybody was connected");
+    }
+
+    fn is_up(&self, id: &str) -> bool {
+        let state = self.agents.call(id).state;
+        assert!(!matches!(state, State::Refused(_)), "{id}: {state:?}");
+        matches!(state, State::Up(..))
     }
 
     /// The PSAP calls a number; gives the agent whose phone took it.
@@ -94,20 +100,20 @@ fn alice_survives(point: &str) {
     scene.until_dead();
     scene.world.gateway.start_again(&[]);
 
-    let call = scene.connect("alice", first);
+    let mut calls = BTreeMap::from([("alice".to_owned(), first)]);
+    scene.connect(&mut calls);
     let shown = scene.shown();
     let number = shown.first().expect("the PSAP was called").clone();
     assert!(shown.iter().all(|n| *n == number), "alice was shown by {shown:?}");
     assert_eq!(scene.call_back(&number), "alice");
 
-    let bob = scene.dial("bob");
-    scene.connect("bob", bob);
+    scene.connect(&mut BTreeMap::from([("bob".to_owned(), scene.dial("bob"))]));
     let others: Vec<_> = scene.shown().into_iter().filter(|n| *n != number).collect();
     assert_eq!(others.len(), 1, "bob has a number of his own");
     assert_eq!(scene.call_back(&others[0]), "bob");
 
-    if matches!(scene.agents.call(&call).state, State::Up(..)) {
-        scene.agents.hang_up(&call);
+    if matches!(scene.agents.call(&calls["alice"]).state, State::Up(..)) {
+        scene.agents.hang_up(&calls["alice"]);
     }
     until("every leg of alice's to end", SOON, || {
         let legs = scene.psap.legs();
@@ -136,15 +142,39 @@ alice_survives! {
 }
 
 #[test]
+fn a4_killed_between_the_servers_answer_and_our_record_the_mail_comes_again_with_the_same_message_id() {
+    let mut mailbox = None;
+    let mut world = World::with(Transport::Udp, |net, mut config| {
+        let server = Mailbox::start(net.ip(25));
+        config.env = vec![("E911D_KILL_AT", "mail taken".to_owned())];
+        config.more = format!(
+            "[notify]\nsmtp = \"{}\"\nfrom = \"E911 <e911@example.com>\"\nsite_contacts = \"desk@example.com\"\n",
+            server.url()
+        );
+        mailbox = Some(server);
+        config.agent("alice", "")
+    });
+    let (agents, _psap) = (Callers::start(world.pbx(), world.at()), Psap::start(world.trunk_a(), world.trunk_a()));
+    agents.dial("alice", &world.uri("911"));
+    until("the kill", SOON, || world.gateway.child().ended());
+    world.gateway.start_again(&[]);
+    let mailbox = mailbox.expect("a mailbox");
+    let told = until("the mail once more", SOON, || Some(mailbox.mails()).filter(|mails| mails.len() >= 2));
+    assert_eq!(told[0].header("Message-ID"), told[1].header("Message-ID"));
+    assert!(!told[0].header("Message-ID").is_empty() && told[0].text == told[1].text);
+}
+
+#[test]
 fn b1_a_call_that_is_up_outlives_the_gateway() {
     let mut scene = Scene::new(&["alice".to_owned(), "bob".to_owned()], None);
-    let calls = ["alice", "bob"].map(|agent| scene.connect(agent, scene.dial(agent)));
+    let mut calls: BTreeMap<_, _> = ["alice", "bob"].map(|agent| (agent.to_owned(), scene.dial(agent))).into();
+    scene.connect(&mut calls);
     std::thread::sleep(Duration::from_millis(150)); // RULES B1: durable 100 ms after the answer
     scene.world.gateway.start_again(&[]);
-    scene.agents.hang_up(&calls[0]);
+    scene.agents.hang_up(&calls["alice"]);
     until("alice's leg to end", SOON, || (scene.psap.legs().iter().filter(|l| is_over(l)).count() == 1).then_some(()));
     scene.world.gateway.start_again(&[]);
-    scene.agents.hang_up(&calls[1]);
+    scene.agents.hang_up(&calls["bob"]);
     until("bob's leg to end", SOON, || scene.psap.legs().iter().all(is_over).then_some(()));
 }
 
@@ -173,9 +203,7 @@ fn killed_under_load(seed: u64) {
         println!("seed {seed}, kill {kill} after {} us", moment % 300_000);
         scene.world.gateway.start_again(&[]);
     }
-    for (name, id) in &ids {
-        scene.connect(name, id.clone());
-    }
+    scene.connect(&mut ids);
     let mut shown = scene.shown();
     shown.sort();
     shown.dedup();

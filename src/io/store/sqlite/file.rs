@@ -4,6 +4,7 @@
 
 use super::pending::Batch;
 use super::{schema, wipe};
+use crate::io::kill;
 use crate::words::{Saved, Table};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use std::collections::hash_map::RandomState;
@@ -118,7 +119,14 @@ impl File {
             let value = record.value.as_slice();
             tx.prepare_cached(schema::PUT_RECORD)?.execute(params![id, value, sum("", value)])?;
         }
+        let waited_for = !batch.waiting.is_empty();
+        if waited_for {
+            kill::point("transaction");
+        }
         tx.commit()?;
+        if waited_for {
+            kill::point("written");
+        }
         self.next_record = next;
         self.still_there()
     }
