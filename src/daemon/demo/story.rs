@@ -203,7 +203,7 @@ fn alice_hangs_up(stage: &mut Stage, call: &mut Up, number: &str) -> Result<(), 
     stage.answer(&bye, 200, "OK")?;
     stage.response(Pbx, Method::Bye, 200)?;
     stage.check(CarrierB, bye.msg.call_id() == call.far.call_id().as_bytes(), "saw Alice hang up")?;
-    stage.request(Pbx, Method::Publish)?;
+    stage.expect(Pbx, "PUBLISH with Expires: 0", |m| m.method() == Method::Publish && m.get(Name::Expires) == Some(b"0"))?;
     let restored = !stage.rules.do_not_disturb();
     stage.check(Pbx, restored, "was told by PUBLISH: Alice is as before")?;
     stage.mail("a mail that the PSAP called back", |m| m.text.contains("outcome called_back") && m.text.contains(number))?;

@@ -71,7 +71,7 @@ impl From<io::Error> for Trouble {
 /// An open database that can be written.
 pub(super) struct File {
     db: Connection,
-    /// For [`wipe`](super::wipe). Closed after `db`: closing it ends SQLite's own locks.
+    /// For [`wipe`]. Closed after `db`: closing it ends SQLite's own locks.
     raw: fs::File,
     page_size: usize,
     path: PathBuf,

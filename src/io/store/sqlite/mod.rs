@@ -2,7 +2,7 @@
 //!
 //! Two threads stand between a call and the disk. The *collector* ([`Collector`]) takes every row at once and keeps the last
 //! one of each key ([`pending`]), so memory is bounded by what lives, however long the disk stalls. The *disk* thread
-//! ([`disk`]) gets all of it as one batch, writes it as one transaction ([`file`]), and tells those who wait.
+//! ([`disk`]) gets all of it as one batch, writes it as one transaction ([`mod@file`]), and tells those who wait.
 //!
 //! Nothing here says no: where the state directory is missing, full, read-only or broken, rows wait in memory, the alarm
 //! stands, and they are written once it works again. Read [`open`] first.
