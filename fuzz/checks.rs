@@ -268,7 +268,7 @@ impl Play {
 
     fn receive(&mut self, source: usize, datagram: &[u8]) {
         let (from, transport) = SOURCES[source % SOURCES.len()];
-        let flow = Flow { transport, listener: 0, remote: from.parse().expect("an address"), connection: 0 };
+        let flow = Flow { transport, listener: 0, remote: from.parse().expect("an address"), connection: 0, name: 0 };
         self.hear(flow, Bytes::copy_from_slice(datagram));
     }
 

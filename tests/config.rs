@@ -202,8 +202,20 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         ("peer = \"pbx\"", "peer = \"pbx\"\nidentity = [\"+14255550155\"]", "agent[0].identity[0]", "callback_pool[0]"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nfallback_number = \"+14255550200\"", "trunk[0].fallback_number", "shared"),
         // What a later version brings.
-        ("transport = \"udp\"", "transport = \"tls\"", "listen[0].transport", "not in this version"),
-        ("[notify]", "[tls]\ncertificate = \"x\"\n[notify]", "tls", "not in this version"),
+        ("transport = \"udp\"", "transport = \"udp\"\norigins = [\"https://a\"]", "listen[0].origins", "ws and wss"),
+        (
+            "[notify]",
+            "[[listen]]\ntransport = \"ws\"\nbind = \"127.0.0.1:5062\"\norigins = [\"*\"]\n[notify]",
+            "listen[2].origins[0]",
+            "origin",
+        ),
+        ("[notify]", "[tls]\ncertificate = \"/x\"\n[notify]", "tls.key", "missing and required"),
+        (
+            "[notify]",
+            "[[listen]]\ntransport = \"tls\"\nbind = \"127.0.0.1:5061\"\n[notify]",
+            "listen[2].transport",
+            "[tls] section",
+        ),
         ("[notify]", "[media]\nports = \"1-2\"\n[notify]", "media.ports", "above 1023"),
         ("[notify]", "[media]\nports = \"20001-20000\"\n[notify]", "media.ports", "lower one first"),
         ("[notify]", "[media]\nbind = \"eth0\"\n[notify]", "media.bind", "must be an address"),
@@ -231,7 +243,7 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         ("id = \"alice\"", "id = \"alice\"\npassword = \"\"", "agent[0].password", "empty"),
         ("id = \"alice\"", "id = \"alice\"\nanswer = \"auto\"", "agent[0].answer", "not in this version"),
         (uri_a, "uri = \"sip:carrier.example.com\"", "trunk[0].uri", "not in this version"),
-        (uri_a, "uri = \"sips:127.0.0.1\"", "trunk[0].uri", "not in this version"),
+        (uri_a, "uri = \"sips:127.0.0.1;transport=udp\"", "trunk[0].uri", "over TLS"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nregister = true", "trunk[0].register", "not in this version"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\npassword_file = \"x\"", "trunk[0].password_file", "cannot be read"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\npassword = \"x\"", "trunk[0].password", "needs a username"),
@@ -242,8 +254,8 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         (
             uri_a,
             "uri = \"sip:127.0.0.1:5080\"\nsources = [\"carrier.example.com\"]",
-            "trunk[0].sources[0]",
-            "not in this version",
+            "trunk[0].sources",
+            "no [[listen]] has transport tls",
         ),
     ];
     for (old, new, key, word) in table {
@@ -262,8 +274,10 @@ fn every_mistake_is_told_at_once_in_the_order_of_the_file() {
     let keys: Vec<_> = mistakes.0.iter().map(|m| m.key.as_str()).collect();
     assert_eq!(keys, ["listen[0].transport", "routing.inbound", "emergency.foo", "callback.ttl", "node.naem"]);
     let first = mistakes.to_string();
-    let expected =
-        format!("test.toml:{}: listen[0].transport: must be \"udp\" or \"tcp\"; did you mean \"udp\"?", line_of(&text, "upd"));
+    let expected = format!(
+        "test.toml:{}: listen[0].transport: must be \"udp\" or \"tcp\" or \"tls\" or \"ws\" or \"wss\"; did you mean \"udp\"?",
+        line_of(&text, "upd")
+    );
     assert_eq!(first.lines().next(), Some(expected.as_str()));
     assert_eq!(first.lines().last(), Some("environment E911D__NODE__NAEM: node.naem: unknown key; did you mean \"name\"?"));
 }
@@ -500,13 +514,4 @@ fn the_shipped_configs_load() {
         let config = config::load(&shipped(name), std::iter::empty()).unwrap_or_else(|e| panic!("{e}"));
         assert!(!config.trunks.is_empty());
     }
-}
-
-#[test]
-fn what_the_shipped_config_marks_as_later_is_known_and_refused() {
-    let text = std::fs::read_to_string(shipped("e911d.toml")).expect("it is shipped").replace("#later ", "");
-    let mistakes = config::read(&text, Path::new("e911d.toml"), std::iter::empty()).expect_err("all of it is refused");
-    assert!(mistakes.0.iter().all(|m| m.what.contains("not in this version")), "{mistakes}");
-    let keys: Vec<_> = mistakes.0.iter().map(|m| m.key.as_str()).collect();
-    assert!(keys.contains(&"tls"), "{mistakes}");
 }

@@ -186,7 +186,7 @@ impl Sim {
             println!("{ms:>7} {} -> {} {} [{id}]", packet.from, packet.to, line.lines().next().unwrap_or_default());
         }
         if packet.to == addr(GATEWAY) {
-            let flow = Flow { transport: Transport::Udp, listener: 0, remote: packet.from, connection: 0 };
+            let flow = Flow { transport: Transport::Udp, listener: 0, remote: packet.from, connection: 0, name: 0 };
             self.shard.receive(flow, msg, self.now);
             return self.drain();
         }

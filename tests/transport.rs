@@ -1,7 +1,8 @@
 //! The transports over real sockets on loopback: what is refused, split, large, or bound twice.
 
 use bytes::Bytes;
-use e911d::io::transport::tcp::{Happened, Listener, Streams};
+use e911d::io::clock;
+use e911d::io::transport::stream::{Happened, Listener, Streams};
 use e911d::io::transport::udp::{Inbox, LARGEST, Port, Ports, Received};
 use e911d::io::transport::{Counters, Known, Sent};
 use e911d::sip::{Flow, Transport};
@@ -19,7 +20,7 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 const SOON: Duration = Duration::from_secs(5);
 
 fn flow(transport: Transport, remote: SocketAddr) -> Flow {
-    Flow { transport, listener: 0, remote, connection: 0 }
+    Flow { transport, listener: 0, remote, connection: 0, name: 0 }
 }
 
 /// A port of this machine where nobody listens.
@@ -62,15 +63,16 @@ async fn message(streams: &mut Streams) -> (Flow, Bytes) {
     match happened(streams).await {
         Happened::Message(flow, bytes) => (flow, bytes),
         Happened::Broken(..) => panic!("broken"),
-        Happened::Unreachable(_) => panic!("unreachable"),
+        Happened::Unreachable(..) => panic!("unreachable"),
+        Happened::Misfit(_) => panic!("a misfit"),
         Happened::Closed => panic!("closed"),
     }
 }
 
 fn streams(known: Known) -> (Streams, SocketAddr) {
-    let listener = Listener::listen(LOOPBACK, 0).unwrap();
+    let listener = Listener::listen(LOOPBACK, 0, Transport::Tcp).unwrap();
     let at = listener.address().unwrap();
-    (Streams::new(vec![listener], known, Arc::new(Counters::default())).unwrap(), at)
+    (Streams::new(vec![listener], known, None, Arc::new(Counters::default())).unwrap(), at)
 }
 
 #[test]
@@ -78,8 +80,8 @@ fn a_second_bind_fails_also_when_neighbours_share_the_address() {
     let (listener, _ports) = ports(LOOPBACK, &[closed_port()]);
     let at = listener.address().unwrap();
     assert_eq!(Port::listen(at, 0).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
-    let tcp = Listener::listen(LOOPBACK, 0).unwrap();
-    assert_eq!(Listener::listen(tcp.address().unwrap(), 0).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    let tcp = Listener::listen(LOOPBACK, 0, Transport::Tcp).unwrap();
+    assert_eq!(Listener::listen(tcp.address().unwrap(), 0, Transport::Tcp).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
 }
 
 #[tokio::test]
@@ -191,7 +193,7 @@ async fn a_refused_connection_is_told() {
     let (mut streams, _) = streams(Known::default());
     let nobody = closed_port();
     assert_eq!(streams.send(flow(Transport::Tcp, nobody), Bytes::from_static(b"x")), Sent::Yes);
-    assert!(matches!(happened(&mut streams).await, Happened::Unreachable(remote) if remote == nobody));
+    assert!(matches!(happened(&mut streams).await, Happened::Unreachable(Transport::Tcp, remote) if remote == nobody));
     assert!(streams.is_empty());
 }
 
@@ -207,14 +209,14 @@ async fn p8_a_lost_connection_is_opened_again_for_what_is_to_be_sent() {
         let n = timeout(SOON, connection.read(&mut buffer)).await.expect("in time").unwrap();
         assert_eq!(&buffer[..n], text);
         drop(connection);
-        assert!(matches!(happened(&mut streams).await, Happened::Unreachable(_)), "what was on its way may be lost");
+        assert!(matches!(happened(&mut streams).await, Happened::Unreachable(..)), "what was on its way may be lost");
     }
 }
 
 #[tokio::test]
 async fn a_stream_that_takes_no_more_counts_as_not_there_and_what_is_lost_is_counted() {
     let counters = Arc::new(Counters::default());
-    let mut streams = Streams::new(Vec::new(), Known::default(), Arc::clone(&counters)).unwrap();
+    let mut streams = Streams::new(Vec::new(), Known::default(), None, Arc::clone(&counters)).unwrap();
     let far = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
     let to = flow(Transport::Tcp, far.local_addr().unwrap());
     let message = Bytes::from(vec![b'x'; 64 * 1024]);
@@ -232,7 +234,7 @@ async fn a_stream_that_takes_no_more_counts_as_not_there_and_what_is_lost_is_cou
     }
     assert_eq!(sent, Sent::Refused);
     assert_eq!(counters.dropped.load(std::sync::atomic::Ordering::Relaxed), 1);
-    assert!(matches!(happened(&mut streams).await, Happened::Unreachable(remote) if remote == by_contact.remote));
+    assert!(matches!(happened(&mut streams).await, Happened::Unreachable(_, remote) if remote == by_contact.remote));
     assert_eq!(streams.send(to, message), Sent::Yes);
     timeout(SOON, far.accept()).await.expect("a new connection").unwrap();
 }
@@ -282,4 +284,47 @@ async fn closing_writes_what_is_left() {
         if streams.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     });
     timeout(SOON, all_closed).await.expect("forgotten in time");
+}
+
+#[tokio::test]
+#[ignore = "takes a minute"]
+async fn b7_a_stranger_is_cut_after_10_s_in_a_message_and_after_60_s_of_silence_and_a_neighbour_only_in_a_message() {
+    const PING: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nl: 0\r\n\r\n";
+    for (known, times) in [(Known::default(), [10, 10, 10, 60]), (Known(vec![(LOOPBACK.ip(), 32)]), [0, 10, 10, 0])] {
+        let (mut streams, at) = streams(known);
+        let begun = clock::now();
+        let mut tasks = Vec::new();
+        for (sent, slowly) in
+            [(&b""[..], false), (b"OPTIONS sip:x SIP/2.0\r\n", false), (b"OPTIONS sip:x SIP/2.0\r\n", true), (PING, false)]
+        {
+            tasks.push(tokio::spawn(async move {
+                let mut stream = TcpStream::connect(at).await.unwrap();
+                stream.write_all(sent).await.unwrap();
+                let (mut read, mut write) = stream.into_split();
+                // A byte a second does not help.
+                let dripping = async {
+                    while slowly && write.write_all(b"x").await.is_ok() {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                    std::future::pending::<()>().await;
+                };
+                let closed = async {
+                    let _ = read.read(&mut [0; 64]).await;
+                };
+                let first = timeout(Duration::from_secs(70), async {
+                    tokio::select! { () = closed => {}, () = dripping => {} }
+                });
+                first.await.map_or(0, |()| clock::now().since(begun).as_secs())
+            }));
+        }
+        let mut serve = Box::pin(poll_fn(|cx| {
+            streams.poll_accept(cx, 16);
+            while streams.poll(cx).is_ready() {}
+            Poll::<()>::Pending
+        }));
+        for (task, expected) in tasks.into_iter().zip(times) {
+            let took = tokio::select! { took = task => took.unwrap(), () = &mut serve => unreachable!() };
+            assert!(took.abs_diff(expected) <= 3, "{took} s, not {expected} s");
+        }
+    }
 }

@@ -41,13 +41,13 @@ impl Shard {
     /// A target on the very host of the trunk, or at an address that is some trunk's. A test is never led to a real
     /// service (RULES R5).
     fn trusted_target(&self, placed: &Placement, uri: &[u8]) -> Option<(Bytes, Flow)> {
-        let target = Uri::parse(uri).filter(|u| matches!(u.scheme, Scheme::Sip) && u.is_well_formed() && u.headers.is_empty())?;
+        let target = Uri::parse(uri)
+            .filter(|u| matches!(u.scheme, Scheme::Sip | Scheme::Sips) && u.is_well_formed() && u.headers.is_empty())?;
         let link = self.setup.links.trunks.get(usize::from(placed.trunk.0))?;
         let home = split_port(link.host.as_bytes()).0;
         let flow = match target.socket_addr() {
             Some(address) => {
-                let stream = target.param("transport").is_some_and(|t| t.eq_ignore_ascii_case(b"tcp"));
-                let transport = if stream { Transport::Tcp } else { Transport::Udp };
+                let transport = Transport::asked_by(&target).unwrap_or(Transport::Udp);
                 let origin = self.setup.links.sources.origin(transport, address);
                 let known = matches!(origin, Origin::Trunk(_) | Origin::Both(..)) || address.ip() == link.flow.remote.ip();
                 known.then(|| self.endpoint.locals().towards(transport, address))??

@@ -357,7 +357,7 @@ mod tests {
     const NOW: Time = Time::from_micros(1_000_000_000);
 
     fn flow(port: u16) -> Flow {
-        Flow { transport: Transport::Udp, listener: 0, remote: SocketAddr::from(([127, 0, 0, 1], port)), connection: 0 }
+        Flow { transport: Transport::Udp, listener: 0, remote: SocketAddr::from(([127, 0, 0, 1], port)), connection: 0, name: 0 }
     }
 
     fn wish(uri: &str, seconds: u64, instance: Option<&str>) -> Wish {

@@ -3,6 +3,7 @@
 //! Relayed messages are copy-edited from their own bytes: a header field that goes along goes byte for byte. Which
 //! ones do is decided by who gets them, see [`Dress`].
 
+use crate::emergency::path::asks_for_protection;
 use crate::sip::header::{split_params, values};
 use crate::sip::scan::Header;
 use crate::sip::write::Writer;
@@ -140,10 +141,12 @@ fn is_for_the_trunk(name: Name) -> bool {
     )
 }
 
-/// A Contact value of ours on a flow.
-pub(super) fn contact(user: &str, locals: &Locals, flow: Flow) -> Bytes {
+/// A Contact value of ours on a flow, towards whoever is asked, or asks, by this Request-URI: `sips:` is answered in kind
+/// (RFC 3261 sections 8.1.1.8 and 12.1.1).
+pub(super) fn contact(user: &str, locals: &Locals, flow: Flow, request_uri: &[u8]) -> Bytes {
     let at = if user.is_empty() { "" } else { "@" };
-    format!("<sip:{user}{at}{}{}>", locals.of(flow).sent_by, flow.transport.uri_param()).into()
+    let scheme = if asks_for_protection(request_uri) { "sips" } else { "sip" };
+    format!("<{scheme}:{user}{at}{}{}>", locals.of(flow).sent_by, flow.transport.uri_param()).into()
 }
 
 /// What was dialed: the user of a SIP URI, the number of `tel:`; `None` where the scheme is another one (416).

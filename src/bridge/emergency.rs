@@ -4,15 +4,16 @@ use super::bindings::DeviceKey;
 use super::call::{CallKey, Fate, Kind, Leg, Owner, Placement, Progress, Side};
 use super::compose::{Dress, contact, user_of};
 use super::extensions::{support_instead, support_of_a_callback};
-use super::links::CalledUris;
+use super::links::{CalledUris, Link};
 use super::location::{self, Added};
 use super::own::Errand;
 use super::read_back::ReadOut;
 use super::shard::{CANCELLED, Do, Shard};
 use crate::emergency::facts::{
     Because, Body, BodyForm, CallEffect, CallerEvidence, Device, DeviceId, Input, Invite, LegEvent, LegId, Marks, Origin, Output,
-    Target,
+    Side as Beside, Target,
 };
+use crate::emergency::path::asks_for_protection;
 use crate::sip::dialog::without_tag;
 use crate::sip::header::{NameAddr, values};
 use crate::sip::{ClientKey, DialogKey, Flow, Message, Name, Transport, sdp};
@@ -109,7 +110,8 @@ impl Shard {
     /// An emergency leg on a trunk, composed by us from what RULES L8 allows.
     pub(super) fn place(&mut self, key: CallKey, leg: LegId, placement: Placement, now: Time) {
         let Some(link) = self.setup.links.trunks.get(usize::from(placement.trunk.0)) else { return };
-        let (uri, route) = request_uri(&placement.target, &link.host, link.flow);
+        let protected = self.calls.get(key).and_then(|c| c.invite.as_ref()).is_some_and(|m| asks_for_protection(m.uri()));
+        let (uri, route) = request_uri(&placement.target, link, protected);
         let remote = format!("<{uri}>");
         let (uri, flow, route) = match placement.moved.clone() {
             Some((uri, flow)) => (uri, flow, None),
@@ -119,12 +121,16 @@ impl Shard {
         if placement.test && (matches!(placement.target, Target::Contingency(_)) || self.is_live_service(&uri)) {
             return self.tell_story(Some(Input::Leg { call: key.id(), leg, event: LegEvent::Unreachable }), now);
         }
+        if protected && !flow.transport.is_secure() {
+            let event = "an emergency that was asked for by sips goes on without TLS";
+            self.out.push_back(Do::Side(Beside::Log { event, call: key.id(), trunk: Some(placement.trunk) }));
+        }
         let Some(call) = self.calls.get_mut(key) else { return };
         call.kind = Kind::Emergency;
         let Some(msg) = call.invite.take() else { return };
         let shown = placement.shown;
         let local = format!("<sip:{shown}@{}>", self.setup.links.domain);
-        let ours = contact(&shown.to_string(), self.endpoint.locals(), flow);
+        let ours = contact(&shown.to_string(), self.endpoint.locals(), flow, &uri);
         let owner = Owner::Leg { call: key, leg, side: Side::Far };
         let far = self.endpoint.open_caller_dialog(local.clone().into(), remote.into(), uri, ours, flow, owner);
         if let Some(dialog) = self.endpoint.dialog_mut(far) {
@@ -198,11 +204,11 @@ impl Shard {
         call.kind = Kind::Callback;
         call.near_dress = Dress::Masked;
         let Some(msg) = call.invite.take() else { return };
-        call.near_contact = contact(&called.to_string(), self.endpoint.locals(), call.near_flow);
+        call.near_contact = contact(&called.to_string(), self.endpoint.locals(), call.near_flow, msg.uri());
         let from = without_tag(msg.get(Name::From).unwrap_or(b"<sip:anonymous@anonymous.invalid>"));
         let remote = format!("<sip:{called}@{}>", self.setup.links.domain);
         let psap = user_of(NameAddr::parse(&from).map_or(&b""[..], |n| n.uri));
-        let ours = contact(&psap, self.endpoint.locals(), flow);
+        let ours = contact(&psap, self.endpoint.locals(), flow, &uri);
         let owner = Owner::Leg { call: key, leg, side: Side::Far };
         let far = self.endpoint.open_caller_dialog(from, remote.into(), uri, ours, flow, owner);
         if let Some(dialog) = self.endpoint.dialog_mut(far) {
@@ -354,12 +360,11 @@ impl Shard {
             Device::Registered(device) => self.way_to_registered(*device),
             Device::AtPeer(peer, user) => {
                 let link = self.setup.links.peers.get(usize::from(peer.0))?;
-                Some(Way::direct(link.uri(user.reveal()), link.flow))
+                Some(Way::direct(link.uri(user.reveal(), false), link.flow))
             }
             Device::Uri(uri) => {
                 let parsed = Uri::parse(uri.reveal().as_bytes())?;
-                let stream = parsed.param("transport").is_some_and(|t| t.eq_ignore_ascii_case(b"tcp"));
-                let transport = if stream { Transport::Tcp } else { Transport::Udp };
+                let transport = Transport::asked_by(&parsed).unwrap_or(Transport::Udp);
                 let flow = self.endpoint.locals().towards(transport, parsed.socket_addr()?)?;
                 Some(Way::direct(uri.reveal().clone(), flow))
             }
@@ -408,12 +413,12 @@ impl Way {
 }
 
 /// The Request-URI of an emergency leg, and its Route where the URI does not name the next hop (RFC 5031).
-fn request_uri(target: &Target, host: &str, flow: Flow) -> (String, Option<Bytes>) {
-    let transport = flow.transport.uri_param();
+fn request_uri(target: &Target, link: &Link, protected: bool) -> (String, Option<Bytes>) {
+    let (scheme, host, transport) = (link.scheme(protected), &link.host, link.flow.transport.uri_param());
     match target {
-        Target::Number(number) => (format!("sip:{}@{host}{transport};user=phone", number.reveal()), None),
-        Target::Contingency(number) => (format!("sip:{}@{host}{transport};user=phone", number.reveal()), None),
-        Target::Urn(urn) => (urn.clone(), Some(format!("<sip:{host}{transport};lr>").into())),
+        Target::Number(number) => (format!("{scheme}:{}@{host}{transport};user=phone", number.reveal()), None),
+        Target::Contingency(number) => (format!("{scheme}:{}@{host}{transport};user=phone", number.reveal()), None),
+        Target::Urn(urn) => (urn.clone(), Some(format!("<{scheme}:{host}{transport};lr>").into())),
     }
 }
 
@@ -487,7 +492,7 @@ mod tests {
     }
 
     fn flow(remote: &str) -> Flow {
-        Flow { transport: Transport::Udp, listener: 0, remote: at(remote), connection: 0 }
+        Flow { transport: Transport::Udp, listener: 0, remote: at(remote), connection: 0, name: 0 }
     }
 
     fn number(text: &str) -> E164 {
@@ -506,6 +511,7 @@ mod tests {
             numbers: Vec::new(),
             emergency_target: EmergencyTarget::Number,
             adds_location: false,
+            secure: false,
             gone: false,
         };
         let route = VoiceRoute {
@@ -526,6 +532,7 @@ mod tests {
             inbound: None,
             contingency: None,
             placing: PlacingTimes::default(),
+            may_downgrade: true,
             callback: CallbackTimes::default(),
             presence_hold: Duration::ZERO,
             site_contacts: recipients(&[]),
@@ -535,6 +542,7 @@ mod tests {
             name: String::new(),
             flow: flow(remote),
             host: remote.to_owned(),
+            sips: false,
             probe: None,
             credentials: None,
         };

@@ -252,6 +252,7 @@ fn blank(kind: KeptKind, origin: Origin, leg: LegId, near_masked: bool) -> Call 
         listener: 0,
         remote: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
         connection: 0,
+        name: 0,
     };
     Call {
         kind: match kind {

@@ -26,6 +26,8 @@ pub struct Link {
     pub flow: Flow,
     /// `host[:port]` as it stands in URIs.
     pub host: String,
+    /// Whether its URI is `sips:`.
+    pub sips: bool,
     /// How often it is asked for its health; `None`: never.
     pub probe: Option<Duration>,
     /// What answers its challenges.
@@ -42,10 +44,15 @@ pub struct Credentials {
 }
 
 impl Link {
-    /// The URI of a user there.
-    pub fn uri(&self, user: &str) -> String {
+    /// The URI of a user there; see [`Link::scheme`].
+    pub fn uri(&self, user: &str, protected: bool) -> String {
         let at = if user.is_empty() { "" } else { "@" };
-        format!("sip:{}{at}{}{}", escaped(user), self.host, self.flow.transport.uri_param())
+        format!("{}:{}{at}{}{}", self.scheme(protected), escaped(user), self.host, self.flow.transport.uri_param())
+    }
+
+    /// The scheme of its URIs; `protected` where the call came by `sips:`, which stays so as long as there is TLS.
+    pub fn scheme(&self, protected: bool) -> &'static str {
+        if self.sips || protected && self.flow.transport.is_secure() { "sips" } else { "sip" }
     }
 }
 
@@ -89,9 +96,9 @@ impl Links {
     pub(super) fn is_a_neighbours_own(&self, flow: Flow) -> bool {
         let same = |at: SocketAddr| match flow.transport {
             Transport::Udp => at == flow.remote,
-            Transport::Tcp => at.ip() == flow.remote.ip(),
+            _ => at.ip() == flow.remote.ip(),
         };
-        self.peers.iter().any(|p| same(p.flow.remote))
+        flow.name > 0 || self.peers.iter().any(|p| same(p.flow.remote))
     }
 }
 
@@ -116,6 +123,8 @@ pub enum Source {
     Network(IpAddr, u8),
     /// One port of a host. Ports count on UDP only.
     Socket(SocketAddr),
+    /// Whoever has proved to be this name of a certificate: see [`Flow::name`].
+    Name(u16),
 }
 
 /// Which neighbour a source belongs to; the most specific entry wins.
@@ -125,6 +134,8 @@ pub struct Sources {
     hosts: HashMap<IpAddr, Origin>,
     /// Longest prefix first.
     networks: Vec<(IpAddr, u8, Origin)>,
+    /// By the place of their certificate names, from 1.
+    names: HashMap<u16, Origin>,
 }
 
 impl Sources {
@@ -151,10 +162,19 @@ impl Sources {
         socket.or_else(host).or_else(network).copied().unwrap_or(Origin::Stranger)
     }
 
+    /// Who is at the other end of this flow: a name that was proved beats the address.
+    pub fn of(&self, flow: Flow) -> Origin {
+        match self.names.get(&flow.name) {
+            Some(origin) => *origin,
+            None => self.origin(flow.transport, flow.remote),
+        }
+    }
+
     fn add(&mut self, source: Source, origin: Origin) {
         match source {
             Source::Socket(at) => merge(self.sockets.entry(at).or_insert(origin), origin),
             Source::Host(ip) => merge(self.hosts.entry(ip.to_canonical()).or_insert(origin), origin),
+            Source::Name(name) => merge(self.names.entry(name).or_insert(origin), origin),
             Source::Network(ip, len) => match self.networks.iter_mut().find(|n| (n.0, n.1) == (ip, len)) {
                 Some(known) => merge(&mut known.2, origin),
                 None => self.networks.push((ip, len, origin)),
@@ -241,7 +261,7 @@ impl Classifier {
         let first_ones = match msg.method() {
             _ if self.shards == 1 => true,
             Method::Invite => {
-                let origin = self.sources.origin(flow.transport, flow.remote);
+                let origin = self.sources.of(flow);
                 // Whoever is no neighbour may be an agent by now: shard 0 knows, and answers strangers without keeping anything.
                 origin == Origin::Stranger
                     || self.lane.concerns(origin, &CalledUris::of(msg).called())

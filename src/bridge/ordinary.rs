@@ -11,8 +11,8 @@ use super::compose::{Dress, contact, dialed_user, user_of};
 use super::emergency::Way;
 use super::shard::{Do, Shard, Wake};
 use super::understood::Beyond;
-use crate::emergency::facts::{DeviceId, LegId, Origin, PeerId, TrunkId};
-use crate::emergency::path::{routes_for, without_separators};
+use crate::emergency::facts::{DeviceId, LegId, Origin, PeerId, Side as Beside, TrunkId};
+use crate::emergency::path::{asks_for_protection, routes_for, without_separators};
 use crate::sip::dialog::without_tag;
 use crate::sip::header::NameAddr;
 use crate::sip::{Message, Name};
@@ -54,6 +54,7 @@ impl Shard {
     pub(super) fn begin_ordinary(&mut self, key: CallKey, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(msg) = &call.invite else { return };
+        let protected = asks_for_protection(msg.uri());
         let (faults, user, origin) = (msg.faults(), dialed_user(msg.uri()).unwrap_or_default(), call.origin);
         let (exhausted, beyond) = (msg.max_forwards() == Some(0), Beyond::of(msg));
         let from = NameAddr::parse(msg.get(Name::From).unwrap_or_default()).map(|n| user_of(n.uri)).unwrap_or_default();
@@ -68,9 +69,15 @@ impl Shard {
         if let Some(beyond) = beyond {
             return self.refuse_beyond(key, beyond, now);
         }
-        let hops = self.hops(origin, &user);
+        let mut hops = self.hops(origin, &user);
         if hops.is_empty() {
             return self.refuse(key, 404, None, "No route matches the number", now);
+        }
+        if protected {
+            hops.retain(|hop| self.is_secure(*hop));
+            if hops.is_empty() {
+                return self.refuse_unprotected(key, now);
+            }
         }
         if let Some(Kind::Ordinary(hunt)) = self.calls.get_mut(key).map(|c| &mut c.kind) {
             hunt.hops = hops;
@@ -190,14 +197,15 @@ impl Shard {
     }
 
     fn place_ordinary(&mut self, key: CallKey, hop: Hop, id: LegId, now: Time) {
-        let user = self.calls.get(key).and_then(|c| c.invite.as_ref()).and_then(|m| dialed_user(m.uri())).unwrap_or_default();
-        let Some(Way { uri, flow, routes, along_flow }) = self.way_of(hop, &user) else {
+        let asked = self.calls.get(key).and_then(|c| c.invite.as_ref()).map(|m| m.uri()).unwrap_or_default();
+        let (user, protected) = (dialed_user(asked).unwrap_or_default(), asks_for_protection(asked));
+        let Some(Way { uri, flow, routes, along_flow }) = self.way_of(hop, &user, protected) else {
             return self.try_next_hop(key, 503, now);
         };
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(msg) = call.invite.take() else { return };
         let caller = crate::sip::dialog::contact_uri(&msg).map(|u| user_of(&u)).unwrap_or_default();
-        let ours = contact(&caller, self.endpoint.locals(), flow);
+        let ours = contact(&caller, self.endpoint.locals(), flow, &uri);
         let owner = Owner::Leg { call: key, leg: id, side: Side::Far };
         let from = without_tag(msg.get(Name::From).unwrap_or_default());
         let to = without_tag(msg.get(Name::To).unwrap_or_default());
@@ -244,13 +252,30 @@ impl Shard {
         self.end_leg(key, id);
     }
 
-    fn way_of(&self, hop: Hop, user: &str) -> Option<Way> {
+    fn is_secure(&self, hop: Hop) -> bool {
+        self.way_of(hop, "", true).is_some_and(|way| way.flow.transport.is_secure())
+    }
+
+    /// It was asked for by `sips:`, and nothing that it could take has TLS (RFC 5630 section 5.3).
+    fn refuse_unprotected(&mut self, key: CallKey, now: Time) {
+        let Some(call) = self.calls.get(key) else { return };
+        let event = "a call that was asked for by sips finds no TLS";
+        self.out.push_back(Do::Side(Beside::Log { event, call: key.id(), trunk: None }));
+        if let Some(mut w) = self.endpoint.reply(call.server, 480) {
+            let domain = &self.setup.links.domain;
+            w.header_fmt("Warning", format_args!("380 {domain} \"SIPS Not Allowed\""));
+            self.endpoint.respond(call.server, 480, None, w.finish(), now);
+        }
+        self.over(key);
+    }
+
+    fn way_of(&self, hop: Hop, user: &str, protected: bool) -> Option<Way> {
         let link = match hop {
             Hop::Trunk(t) => self.setup.links.trunks.get(usize::from(t.0))?,
             Hop::Peer(p) => self.setup.links.peers.get(usize::from(p.0))?,
             Hop::Device(device) => return self.way_to_registered(device),
         };
-        Some(Way::direct(link.uri(user), link.flow))
+        Some(Way::direct(link.uri(user, protected), link.flow))
     }
 
     /// The registered devices of the agent whose number this is, the newest first.

@@ -164,7 +164,7 @@ impl Shard {
         let bytes = compose::options(Plain {
             user: None,
             host,
-            stream: flow.transport.is_reliable(),
+            transport: flow.transport,
             via,
             from: &format!("sip:{}", self.setup.links.domain),
             id: &id,
@@ -224,7 +224,7 @@ impl Shard {
         let plain = Plain {
             user: Some(&user),
             host: &publisher.host,
-            stream: publisher.flow.transport.is_reliable(),
+            transport: publisher.flow.transport,
             via,
             from: &aor,
             id: &id,

@@ -10,7 +10,7 @@ use super::shard::{Do, Shard, Wake};
 use crate::emergency::facts::{DeviceId, Input, Origin, Side};
 use crate::sip::header::{NameAddr, seconds, token_in_list, values};
 use crate::sip::write::Writer;
-use crate::sip::{Flow, Message, Method, Name, ServerKey, Transport};
+use crate::sip::{Flow, Message, Method, Name, ServerKey};
 use crate::words::uri::Uri;
 use crate::words::{Row, Saved, Table, Time};
 use bytes::Bytes;
@@ -49,7 +49,7 @@ impl Shard {
     /// neighbour, whoever registers from there.
     pub(super) fn origin_of(&self, flow: Flow, msg: &Message) -> Origin {
         let links = &self.setup.links;
-        let known = links.sources.origin(flow.transport, flow.remote);
+        let known = links.sources.of(flow);
         match known {
             Origin::Stranger => self.agent_at(flow, msg).unwrap_or(Origin::Stranger),
             Origin::Peer(_) if !links.is_a_neighbours_own(flow) => self.agent_at(flow, msg).unwrap_or(known),
@@ -93,6 +93,9 @@ impl Shard {
         let shown = self.phones.shown.take();
         if let Some(shown) = shown.filter(|s| self.phones.gate.admit(*s, now)) {
             call.origin = Origin::Agent(shown.agent);
+            if call.near_flow.transport.is_reliable() {
+                self.out.push_back(Do::Keep(call.near_flow));
+            }
             return true;
         }
         let (server, invite) = (call.server, call.invite.take());
@@ -134,7 +137,7 @@ impl Shard {
             });
         };
         self.list_devices(tx, msg, &agent, now);
-        if flow.transport == Transport::Tcp && !changes.there.is_empty() {
+        if flow.transport.is_reliable() && !changes.there.is_empty() {
             self.out.push_back(Do::Keep(flow));
         }
         self.devices_gone(&changes.gone, now);

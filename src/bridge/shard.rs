@@ -336,7 +336,7 @@ impl Shard {
             near_flow: flow,
             offered: sdp::has_offer(content_type, msg.body()),
             near_dress: Dress::Open,
-            near_contact: contact(&user, self.endpoint.locals(), flow),
+            near_contact: contact(&user, self.endpoint.locals(), flow, msg.uri()),
             invite: Some(Box::new(msg)),
             legs: SmallVec::new(),
             progress: Progress::Waiting,

@@ -14,6 +14,7 @@ use crate::emergency::site::{
 };
 use crate::io::clock;
 use crate::io::transport::Known;
+use crate::io::transport::tls::Names;
 use crate::sip::{Flow, Local, Locals, Transport};
 use crate::words::{Civic, Country, E164, Private, Time, Uri};
 use std::collections::BTreeMap;
@@ -50,6 +51,8 @@ pub struct Assembled {
     pub known: Known,
     /// Each neighbour's sources by name, for the next reload.
     sources: BTreeMap<(Side, String), Vec<Source>>,
+    /// Whom certificates are asked for.
+    pub names: Names,
 }
 
 impl Assembled {
@@ -84,7 +87,8 @@ pub fn assemble(
         return Err(Unusable::TooMany("neighbours"));
     }
     let locals = locals(config, bound)?;
-    let sources = sources(config, before);
+    let names = names(config, before);
+    let sources = sources(config, &names, before);
     let of = |side: Side, name: &String| sources.get(&(side, name.clone())).cloned().unwrap_or_default();
     let peers: Vec<_> = site.peers.iter().map(|p| of(Side::Peer, &p.name)).collect();
     let trunks: Vec<_> = site.trunks.iter().map(|t| of(Side::Trunk, &t.name)).collect();
@@ -98,7 +102,7 @@ pub fn assemble(
     };
     let targets = config.peers.iter().map(|p| &p.target).chain(config.trunks.iter().map(|t| &t.target));
     let hosts = targets.map(|t| (t.address.ip(), 128));
-    let known = Known(hosts.chain(sources.values().flatten().map(|s| network(*s))).collect());
+    let known = Known(hosts.chain(sources.values().flatten().filter_map(|s| network(*s))).collect());
     let presence = match &config.presence.kind {
         config::PresenceKind::None | config::PresenceKind::Webhook(_) => None,
         config::PresenceKind::SipPublish(server) => {
@@ -121,7 +125,7 @@ pub fn assemble(
         presence,
         booted: clock::wall_at(Time::ZERO),
     };
-    Ok(Assembled { setup, known, sources })
+    Ok(Assembled { setup, known, sources, names })
 }
 
 /// The agents who may register, with their places.
@@ -151,6 +155,7 @@ pub fn site(config: &Config, seed: u64) -> Result<Site, Unusable> {
         },
         inbound: config.routing.inbound.map(peer_id),
         contingency: config.routing.contingency.map(Private::new),
+        may_downgrade: emergency.may_downgrade,
         placing: PlacingTimes { silence: emergency.silence, trying: emergency.trying, budget: emergency.budget },
         callback: CallbackTimes {
             ttl: config.callback.ttl,
@@ -195,12 +200,34 @@ fn reached_from(bound: SocketAddr, mut neighbours: impl Iterator<Item = SocketAd
     neighbours.find(|n| n.is_ipv4() == bound.is_ipv4()).and_then(|n| towards(n).ok()).unwrap_or(loopback)
 }
 
+/// The certificate names of all neighbours. Those of before keep their places: connections know theirs by it.
+fn names(config: &Config, before: Option<&Assembled>) -> Names {
+    let mut known = before.map(|b| b.names.known.clone()).unwrap_or_default();
+    let mut servers = std::collections::HashMap::new();
+    let peers = config.peers.iter().map(|p| (&p.target, &p.certificate_names));
+    for (target, own) in peers.chain(config.trunks.iter().map(|t| (&t.target, &t.certificate_names))) {
+        if let Some(first) = own.first().filter(|_| target.transport == config::Transport::Tls) {
+            servers.insert(target.address, first.clone());
+        }
+        for name in own {
+            if !known.contains(name) {
+                known.push(name.clone());
+            }
+        }
+    }
+    Names { known, servers }
+}
+
 /// A neighbour that is gone keeps its sources, so that callbacks to open leases still come in by it (RULES L9), unless
 /// another one has them now.
-fn sources(config: &Config, before: Option<&Assembled>) -> BTreeMap<(Side, String), Vec<Source>> {
-    let list = |sources: &[config::Source]| sources.iter().map(|s| source(*s)).collect::<Vec<_>>();
-    let peers = config.peers.iter().map(|p| ((Side::Peer, p.name.clone()), list(&p.sources)));
-    let trunks = config.trunks.iter().map(|t| ((Side::Trunk, t.name.clone()), list(&t.sources)));
+fn sources(config: &Config, names: &Names, before: Option<&Assembled>) -> BTreeMap<(Side, String), Vec<Source>> {
+    let place = |name: &String| names.known.iter().position(|n| n == name).and_then(|i| u16::try_from(i + 1).ok());
+    let list = |sources: &[config::Source], proved: &[String]| {
+        let addresses = sources.iter().map(|s| source(*s));
+        addresses.chain(proved.iter().filter_map(place).map(Source::Name)).collect::<Vec<_>>()
+    };
+    let peers = config.peers.iter().map(|p| ((Side::Peer, p.name.clone()), list(&p.sources, &p.certificate_names)));
+    let trunks = config.trunks.iter().map(|t| ((Side::Trunk, t.name.clone()), list(&t.sources, &t.certificate_names)));
     let mut all: BTreeMap<_, _> = peers.chain(trunks).collect();
     let taken: Vec<Source> = all.values().flatten().copied().collect();
     for (key, sources) in before.into_iter().flat_map(|b| &b.sources) {
@@ -241,6 +268,7 @@ fn link(
         name: name.to_owned(),
         flow: flow(locals, target, &format!("{kind} {name}"))?,
         host: host(target),
+        sips: target.sips,
         probe,
         credentials: None,
     })
@@ -270,10 +298,13 @@ fn host(target: &SipTarget) -> String {
     }
 }
 
-const fn transport(transport: config::Transport) -> Transport {
+pub(super) const fn transport(transport: config::Transport) -> Transport {
     match transport {
         config::Transport::Udp => Transport::Udp,
         config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
+        config::Transport::Ws => Transport::Ws,
+        config::Transport::Wss => Transport::Wss,
     }
 }
 
@@ -285,11 +316,12 @@ fn source(source: config::Source) -> Source {
     }
 }
 
-const fn network(source: Source) -> (IpAddr, u8) {
+const fn network(source: Source) -> Option<(IpAddr, u8)> {
     match source {
-        Source::Host(ip) => (ip, 128),
-        Source::Socket(at) => (at.ip(), 128),
-        Source::Network(ip, bits) => (ip, bits),
+        Source::Host(ip) => Some((ip, 128)),
+        Source::Socket(at) => Some((at.ip(), 128)),
+        Source::Network(ip, bits) => Some((ip, bits)),
+        Source::Name(_) => None,
     }
 }
 
@@ -335,6 +367,7 @@ fn trunk(t: &config::Trunk) -> Trunk {
             config::EmergencyTarget::Number => EmergencyTarget::Number,
             config::EmergencyTarget::Urn => EmergencyTarget::Urn,
         },
+        secure: transport(t.target.transport).is_secure(),
         adds_location: t.adds_location,
         gone: false,
     }

@@ -14,7 +14,9 @@ use crate::emergency::presence::View;
 use crate::io::clock;
 use crate::io::media::{self, Media};
 use crate::io::store::{Store, Written};
-use crate::io::transport::tcp::{Happened, Streams};
+use crate::io::transport::connection::Misfit;
+use crate::io::transport::stream::{Happened, Streams};
+use crate::io::transport::tls::Secure;
 use crate::io::transport::udp::{Inbox, LARGEST, Ports, Received};
 use crate::io::transport::{Counters, Known, Sent};
 use crate::pool::PoolError;
@@ -61,6 +63,8 @@ pub struct Reload {
     pub ports: Arc<Ports>,
     /// Whose connections are not limited.
     pub known: Known,
+    /// What TLS connections begin with.
+    pub secure: Option<Arc<Secure>>,
     /// Where audio of ours leaves from.
     pub media: media::Settings,
 }
@@ -109,6 +113,7 @@ pub struct Front {
     /// When `sleep` ends.
     wakes: Time,
     next_report: Time,
+    misfits: Misfits,
     ends: Option<Ending>,
     panics: u32,
 }
@@ -143,6 +148,7 @@ impl Front {
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             wakes: now,
             next_report: now,
+            misfits: Misfits::default(),
             ends: None,
             panics: 0,
         };
@@ -250,7 +256,7 @@ impl Front {
         for thread in &self.near.ordinary {
             thread.reload(&new.setup, &new.ports);
         }
-        self.near.streams.set_known(new.known);
+        self.near.streams.reload(new.known, new.secure);
         self.near.media.configure(&new.media);
         self.inboxes.retain(|inbox| new.ports.all().any(|port| Arc::ptr_eq(port, inbox.port())));
         if self.watch(&new.ports).is_err() {
@@ -298,7 +304,8 @@ impl Front {
             match self.near.streams.poll(cx) {
                 Poll::Ready(Happened::Message(flow, bytes)) => self.message(flow, Message::scan(bytes)),
                 Poll::Ready(Happened::Broken(flow, bytes)) => self.message(flow, Message::scan(bytes).map(Message::unframed)),
-                Poll::Ready(Happened::Unreachable(remote)) => self.unreachable(Transport::Tcp, remote),
+                Poll::Ready(Happened::Unreachable(transport, remote)) => self.unreachable(transport, remote),
+                Poll::Ready(Happened::Misfit(misfit)) => self.misfits.count(misfit),
                 Poll::Ready(Happened::Closed) => {}
                 Poll::Pending => return false,
             }
@@ -353,6 +360,7 @@ impl Front {
             return;
         }
         self.next_report = now + REPORT;
+        self.misfits.report(&self.side, now);
         self.side.send(ToSide::Census(0, self.worker.shard().census()));
         if let Some(story) = self.worker.shard().story() {
             self.side.send(ToSide::Numbers(story.shelved()));
@@ -396,6 +404,36 @@ impl Front {
         self.panics += 1;
         cx.waker().wake_by_ref();
         if self.panics < MOST_PANICS { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+/// Connections that began wrongly, told at most once in a while: whoever knocks at the wrong door fills no log.
+#[derive(Default)]
+struct Misfits {
+    counted: [u64; 3],
+    next: Time,
+}
+
+impl Misfits {
+    const PAUSE: Duration = Duration::from_secs(10);
+    const WHY: [&'static str; 3] = ["no TLS on a TLS port", "no SIP on a SIP port; TLS perhaps", "a TLS handshake failed"];
+
+    const fn count(&mut self, misfit: Misfit) {
+        self.counted[match misfit {
+            Misfit::NotTls => 0,
+            Misfit::NotSip => 1,
+            Misfit::Handshake => 2,
+        }] += 1;
+    }
+
+    fn report(&mut self, side: &SideSender, now: Time) {
+        if now < self.next || self.counted == [0; 3] {
+            return;
+        }
+        self.next = now + Self::PAUSE;
+        for (why, count) in Self::WHY.into_iter().zip(std::mem::take(&mut self.counted)).filter(|(_, n)| *n > 0) {
+            side.send(ToSide::Misfits(why, count));
+        }
     }
 }
 

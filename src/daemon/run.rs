@@ -26,7 +26,8 @@ use crate::io::notifier::template::{Language, Templates};
 use crate::io::notifier::{self, Notifier};
 use crate::io::store::{Keeper, Opened, sqlite};
 use crate::io::transport::Counters;
-use crate::io::transport::tcp::{Listener, Streams};
+use crate::io::transport::stream::{Listener, Streams};
+use crate::io::transport::tls::Secure;
 use crate::io::transport::udp::{Port, Ports};
 use crate::words::{Private, Time};
 use axum::Router;
@@ -121,7 +122,7 @@ impl Loaded {
     fn accepted(bad: &str) -> Option<Self> {
         let state_dir = config::state_dir(bad, std::env::vars())?;
         let text = accepted::load(&state_dir)?;
-        let config = config::read(&text, &accepted::path(&state_dir), std::env::vars()).ok()?;
+        let config = config::read_accepted(&text, &accepted::path(&state_dir), std::env::vars()).ok()?;
         Some(Self { config, text, rejected: None })
     }
 }
@@ -143,6 +144,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let threads = ordinary_threads();
     let shards = u8::try_from(threads + 1).unwrap_or(u8::MAX);
     let mut assembled = assemble(&config, &bound.addresses, secret, shards, None)?;
+    let secure = secure(&config, &assembled)?;
     assembled.setup.era = saved.era;
     let (ports, failed) = Ports::new(bound.udp.clone(), assembled.flows(), &Ports::default());
     let ports = Arc::new(ports);
@@ -207,7 +209,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let media = Media::start(media_settings(&config));
     let (beat_of_front, side_of_front, ports_of_front) = (Arc::clone(&beat), side.clone(), Arc::clone(&ports));
     let front = start_front(move || {
-        let streams = Streams::new(bound.tcp, known, Arc::clone(&counters))?;
+        let streams = Streams::new(bound.streams, known, secure, Arc::clone(&counters))?;
         Front::new(Parts {
             worker,
             ports: ports_of_front,
@@ -280,12 +282,12 @@ fn report_left_out(left_out: usize) {
 struct Bound {
     addresses: Vec<SocketAddr>,
     udp: Vec<Option<Arc<Port>>>,
-    tcp: Vec<Listener>,
+    streams: Vec<Listener>,
 }
 
 impl Bound {
     fn open(listen: &[Listen]) -> Result<Self, Failure> {
-        let mut bound = Self { addresses: Vec::new(), udp: Vec::new(), tcp: Vec::new() };
+        let mut bound = Self { addresses: Vec::new(), udp: Vec::new(), streams: Vec::new() };
         for (place, listen) in (0u8..).zip(listen) {
             bound
                 .add(place, listen)
@@ -301,11 +303,11 @@ impl Bound {
                 self.addresses.push(port.address()?);
                 self.udp.push(Some(Arc::new(port)));
             }
-            config::Transport::Tcp => {
-                let listener = Listener::listen(listen.bind, place)?;
+            _ => {
+                let listener = Listener::listen(listen.bind, place, super::assemble::transport(listen.transport))?;
                 self.addresses.push(listener.address()?);
                 self.udp.push(None);
-                self.tcp.push(listener);
+                self.streams.push(listener.for_pages_of(&listen.origins));
             }
         }
         Ok(())
@@ -321,6 +323,8 @@ enum Failure {
     Unusable(#[from] super::assemble::Unusable),
     #[error("notify.smtp: {0}")]
     Mail(#[from] notifier::server::BadServer),
+    #[error("[tls]: {0}")]
+    Tls(#[from] rustls::Error),
     #[error("a webhook: {0}")]
     Hook(#[from] notifier::post::BadUrl),
     #[error(transparent)]
@@ -340,6 +344,15 @@ impl Failure {
             _ => format!("{whose}: {e}"),
         })
     }
+}
+
+/// What TLS connections begin with, made anew of the files as they are now.
+fn secure(config: &Config, assembled: &Assembled) -> Result<Option<Arc<Secure>>, rustls::Error> {
+    for finding in config::lint(config).iter().filter(|f| f.key.starts_with("tls")) {
+        warn!(event = "[tls]", %finding);
+    }
+    let material = config.tls.as_ref().and_then(|tls| tls.material.as_ref());
+    material.map(|m| Secure::new(m, assembled.names.clone()).map(Arc::new)).transpose()
 }
 
 /// What keeps leases. A new kind of store is an arm here.
@@ -651,13 +664,10 @@ impl Control {
         let ports = Arc::new(ports);
         let notify = notifier_settings(&config).map_err(|e| vec![e.to_string()])?;
         let listeners = listeners_of(&config).map_err(|e| vec![e.to_string()])?;
+        let secure = secure(&config, &assembled).map_err(|e| vec![format!("[tls]: {e}")])?;
         let (answer, answered) = oneshot::channel();
-        let reload = Reload {
-            setup: assembled.setup.clone(),
-            ports: Arc::clone(&ports),
-            known: assembled.known.clone(),
-            media: media_settings(&config),
-        };
+        let (setup, known) = (assembled.setup.clone(), assembled.known.clone());
+        let reload = Reload { setup, ports: Arc::clone(&ports), known, secure, media: media_settings(&config) };
         let _ = self.commands.send(Command::Reload(Box::new(reload), answer));
         match answered.await {
             Ok(Ok(())) => {}

@@ -52,6 +52,8 @@ pub enum ToSide {
     Record(Box<OrdinaryCall>),
     /// Something outside the calls is wrong, or right again.
     Alarm(&'static str, bool),
+    /// Connections that began wrongly, since this was told last: why, and how many.
+    Misfits(&'static str, u64),
 }
 
 /// The way to the side thread. Never blocks, never fails.
@@ -114,6 +116,8 @@ impl Status {
             ("overload", &lost.overload),
             ("connection_turned_away", &lost.turned_away),
             ("framing_lost", &lost.broken),
+            ("other_protocol", &lost.misfit),
+            ("tls_handshake", &lost.handshake),
         ] {
             counter!("e911d_lost_total", "why" => name).absolute(counter.load(Ordering::Relaxed));
         }
@@ -247,6 +251,7 @@ impl SideThread {
             ToSide::Site(site) => self.site = site,
             ToSide::Record(call) => self.board.records().add(&call),
             ToSide::Alarm(name, raised) => self.status.set_alarm(name, raised),
+            ToSide::Misfits(why, connections) => warn!(event = "connections closed at once", why, connections),
         }
     }
 

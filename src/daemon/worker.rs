@@ -155,7 +155,7 @@ impl Worker {
     pub fn send_plain(&self, flow: Flow, bytes: Bytes, outside: &mut impl Outside) {
         match flow.transport {
             Transport::Udp => self.ports.send(flow, &bytes),
-            Transport::Tcp => outside.stream(flow, bytes),
+            _ => outside.stream(flow, bytes),
         };
     }
 
@@ -167,7 +167,7 @@ impl Worker {
         }
         let sent = match flow.transport {
             Transport::Udp => self.ports.send(flow, &bytes),
-            Transport::Tcp => outside.stream(flow, bytes.clone()),
+            _ => outside.stream(flow, bytes.clone()),
         };
         kill::message("sent", &bytes);
         match (sent, client) {
@@ -316,7 +316,7 @@ desk = "sip:security@127.0.0.1:15095;transport=tcp"
         let invite = "INVITE sip:911@gw SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:15090;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
                       From: <sip:alice@pbx>;tag=1\r\nTo: <sip:911@gw>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
                       Contact: <sip:alice@127.0.0.1:15090>\r\nContent-Length: 0\r\n\r\n";
-        let flow = Flow { transport: Transport::Tcp, listener: 0, remote: at(15090), connection: 1 };
+        let flow = Flow { transport: Transport::Tcp, listener: 0, remote: at(15090), connection: 1, name: 0 };
         worker.receive(flow, Message::scan(Bytes::from(invite)).expect("an INVITE"), &mut outside, now);
         let invites = outside.sent.iter().filter(|(_, bytes)| bytes.starts_with(b"INVITE sip:911@"));
         assert_eq!(invites.map(|(to, _)| *to).collect::<Vec<_>>(), [at(15071)]);
@@ -330,6 +330,7 @@ desk = "sip:security@127.0.0.1:15095;transport=tcp"
             listener: 0,
             remote: SocketAddr::from(([127, 0, 0, 1], port)),
             connection: 0,
+            name: 0,
         };
         let key = |n: u64| ClientKey::from(KeyData::from_ffi(1 << 32 | n));
         let mut reach = Reach::default();

@@ -22,7 +22,7 @@ use super::lease::{Found, Leases, RecordId, View, ViewMark};
 use super::notice::{About, Notice};
 use super::number::Dialed;
 use super::outputs::Outputs;
-use super::path::{self, Health, Question};
+use super::path::{self, Health, Question, asks_for_protection};
 use super::presence::{self, EndedBy, Presence, PresenceState};
 use super::privacy::{Outcome, Tier};
 use super::ringing::{self, CallbackCall};
@@ -180,7 +180,8 @@ impl Gateway {
             return self.refuse_abroad(invite, &dialed, &caller, number, now);
         }
         let came_over = trunk_alone(invite.origin);
-        let question = Question { dialed: &dialed, caller: &caller, came_over, call: invite.call };
+        let protected = asks_for_protection(invite.called.request_uri);
+        let question = Question { dialed: &dialed, caller: &caller, came_over, call: invite.call, protected };
         let decision = path::decide(&self.site, &self.health, &question);
         // Hold a lease for her: the same as before if she has one.
         let (record, looping) = self.leases.dial(&self.site, &caller, dialed.service.is_test(), now);

@@ -1,6 +1,7 @@
 //! Where an emergency call goes: which trunks, in which order, to which target, and why (RULES P1 to P6).
 //!
-//! [`decide`] is total: there is always a plan, and an empty one is possible only on a site without trunks.
+//! [`decide`] is total: there is always a plan, and an empty one is possible only on a site without trunks, or where
+//! `sips:` was asked for, no trunk has TLS, and the operator has forbidden the fall-back.
 //! [`explain`] says the same to people. How long a trunk may take is [`super::call`]'s business.
 
 use std::fmt;
@@ -107,6 +108,13 @@ pub struct Question<'a> {
     pub came_over: Option<TrunkId>,
     /// Orders the trunks of a route under `acs-strict`.
     pub call: CallId,
+    /// Whether it was asked that every hop be protected: see [`asks_for_protection`].
+    pub protected: bool,
+}
+
+/// Whether a Request-URI asks that every hop be protected (RFC 5630 section 3): `sips:`.
+pub fn asks_for_protection(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
 /// Chooses the path and the order of attempts for an emergency or test call.
@@ -136,6 +144,12 @@ pub fn decide(site: &Site, health: &Health, question: &Question<'_>) -> Decision
                 trunks.push(trunk);
             }
         }
+    }
+    if question.protected {
+        let is_secure = |trunk: &TrunkId| site.trunk(*trunk).is_some_and(|t| t.secure);
+        trunks.sort_by_key(|trunk| !is_secure(trunk));
+        // Whoever forbids the fall-back wants no call rather than one that others can hear.
+        trunks.retain(|trunk| site.may_downgrade || is_secure(trunk));
     }
     let contingency = site.contingency.is_some() && !strict && !question.dialed.service.is_test();
     let last: &[TrunkId] = if contingency { &trunks } else { &[] };
@@ -269,7 +283,7 @@ fn explain_emergency(
     country: Option<Country>,
     health: &Health,
 ) -> Vec<(&'static str, String)> {
-    let decision = decide(site, health, &Question { dialed, caller, came_over: None, call: CallId(0) });
+    let decision = decide(site, health, &Question { dialed, caller, came_over: None, call: CallId(0), protected: false });
     let kind = if dialed.service.is_test() { "test call" } else { "emergency" };
     let mut lines = vec![
         ("recognised", format!("yes, {kind}: {} ({})", dialed.canonical, dialed.service.urn())),
@@ -391,9 +405,31 @@ mod tests {
         down.iter().for_each(|t| assert!(health.set(TrunkId(*t), false)));
         let dialed = site.numbers.recognise(uri.as_bytes(), site.country).expect("an emergency");
         let caller = caller(own);
-        let question = Question { dialed: &dialed, caller: &caller, came_over: came_over.map(TrunkId), call: CallId(1) };
+        let question =
+            Question { dialed: &dialed, caller: &caller, came_over: came_over.map(TrunkId), call: CallId(1), protected: false };
         let decision = decide(site, &health, &question);
         (decision.path, decision.because, decision.attempts.iter().map(|a| a.trunk.0).collect())
+    }
+
+    #[test]
+    fn a_sips_emergency_takes_tls_trunks_first_and_the_others_only_where_it_may() {
+        let mut site = four(&[("^911$", &[A, B])]);
+        site.trunks[usize::from(B)].secure = true;
+        let dialed = site.numbers.recognise(b"sips:911@h", site.country).expect("an emergency");
+        let caller = caller(None);
+        let question = Question { dialed: &dialed, caller: &caller, came_over: None, call: CallId(1), protected: true };
+        let order = |site: &Site, question: &Question<'_>| -> Vec<u16> {
+            decide(site, &Health::default(), question).attempts.iter().map(|a| a.trunk.0).collect()
+        };
+        assert_eq!(order(&site, &question), [B, A, C, D]);
+        assert_eq!(order(&site, &Question { protected: false, ..question }), [A, B, C, D]);
+        site.may_downgrade = false;
+        assert_eq!(order(&site, &question), [B]);
+        assert_eq!(order(&site, &Question { protected: false, ..question }), [A, B, C, D]);
+        for (uri, protected) in [("sips:911@h", true), ("SIPS:911", true), ("sip:911@h", false), ("", false), ("sipsa:b", false)]
+        {
+            assert_eq!(asks_for_protection(uri.as_bytes()), protected, "{uri}");
+        }
     }
 
     #[test]
@@ -467,14 +503,14 @@ mod tests {
         let dialed = site.numbers.recognise(b"sip:911@gw", site.country).expect("an emergency");
         let caller = caller(None);
         let order = |call| {
-            let question = Question { dialed: &dialed, caller: &caller, came_over: None, call: CallId(call) };
+            let question = Question { dialed: &dialed, caller: &caller, came_over: None, call: CallId(call), protected: false };
             decide(&site, &Health::default(), &question).attempts.iter().map(|a| a.trunk.0).collect::<Vec<_>>()
         };
         let orders: std::collections::BTreeSet<_> = (0..200).map(order).collect();
         assert_eq!(orders.len(), 24);
         assert_eq!(order(5), order(5));
         site.routes = vec![route("911", "911", &[A])];
-        let question = Question { dialed: &dialed, caller: &caller, came_over: None, call: CallId(1) };
+        let question = Question { dialed: &dialed, caller: &caller, came_over: None, call: CallId(1), protected: false };
         assert_eq!(decide(&site, &Health::default(), &question).attempts.len(), 1);
     }
 

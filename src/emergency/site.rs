@@ -37,6 +37,8 @@ pub struct Site {
     pub contingency: Option<Private<E164>>,
     /// `emergency.silence`, `trying` and `budget`.
     pub placing: PlacingTimes,
+    /// `emergency.may_downgrade`: an emergency that was asked for by `sips:` may go over a trunk without TLS.
+    pub may_downgrade: bool,
     /// `callback.*`.
     pub callback: CallbackTimes,
     /// `presence.hold`: how long DND stays after the trunk ended the call (RULES A1).
@@ -93,6 +95,8 @@ pub struct Trunk {
     pub numbers: Vec<NumberRange>,
     /// What stands in the Request-URI of an emergency leg.
     pub emergency_target: EmergencyTarget,
+    /// Whether it is reached over TLS.
+    pub secure: bool,
     /// Whether the agent's location is added to an emergency leg where the call brings none (`trunk.location = "pidf"`).
     pub adds_location: bool,
     /// No longer configured: its calls and leases run to their end, nothing new goes there. False in a new [`Site`].

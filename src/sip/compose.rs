@@ -3,6 +3,7 @@
 //! OPTIONS to a trunk, PUBLISH to a presence server. Relayed messages are not composed here: those are copy-edited
 //! from their own bytes.
 
+use super::flow::Transport;
 use bytes::Bytes;
 use rsip::headers::{ContentType, Event, Expires, UserAgent};
 use rsip::{Header, Headers, HostWithPort, Method, Param, Request, Scheme, Uri, Version};
@@ -13,8 +14,8 @@ pub struct Plain<'a> {
     pub user: Option<&'a str>,
     /// `host[:port]` of the far end.
     pub host: &'a str,
-    /// Whether the URI says `transport=tcp`.
-    pub stream: bool,
+    /// What the URI says of the transport.
+    pub transport: Transport,
     /// The Via value, from [`Endpoint::begin_plain`](super::Endpoint::begin_plain).
     pub via: String,
     /// Our URI without brackets.
@@ -46,13 +47,23 @@ pub fn publish(plain: Plain<'_>, event: &str, etag: Option<&str>, expires: u32, 
     finish(Method::Publish, plain.uri(), headers, body)
 }
 
+/// The `transport` parameter of a URI; UDP needs none.
+const fn param(transport: Transport) -> Option<rsip::Transport> {
+    match transport {
+        Transport::Udp => None,
+        Transport::Tcp => Some(rsip::Transport::Tcp),
+        Transport::Tls => Some(rsip::Transport::Tls),
+        Transport::Ws | Transport::Wss => Some(rsip::Transport::Ws),
+    }
+}
+
 impl Plain<'_> {
     fn uri(&self) -> Uri {
         Uri {
             scheme: Some(Scheme::Sip),
             auth: self.user.map(|u| rsip::Auth { user: u.into(), password: None }),
             host_with_port: HostWithPort { host: rsip::Host::Domain(self.host.into()), port: None },
-            params: if self.stream { vec![Param::Transport(rsip::Transport::Tcp)] } else { Vec::new() },
+            params: param(self.transport).map(Param::Transport).into_iter().collect(),
             headers: Vec::new(),
         }
     }
@@ -85,7 +96,7 @@ mod tests {
         Plain {
             user: None,
             host,
-            stream: true,
+            transport: Transport::Tcp,
             via: "SIP/2.0/TCP [::1]:5060;branch=z9hG4bKx;rport".into(),
             from: "sip:gw.example.com",
             id: "e900",

@@ -187,9 +187,12 @@ impl<O> Dialog<O> {
         }
         let Some(uri) = Uri::parse(route.unwrap_or(&self.target)) else { return self.flow };
         let Some(remote) = uri.socket_addr().filter(|at| is_somebodys(at.ip())) else { return self.flow };
-        let transport = match uri.param("transport") {
-            Some(t) if t.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
-            Some(t) if t.eq_ignore_ascii_case(b"udp") => Transport::Udp,
+        let asked = Transport::asked_by(&uri);
+        // What began over TLS stays there; and nobody but the far end can open a WebSocket.
+        let stays = self.flow.transport.is_secure() || self.flow.transport.is_theirs_to_open();
+        let transport = match asked {
+            Some(t) if !stays && !t.is_theirs_to_open() => t,
+            _ if self.flow.transport.is_theirs_to_open() => return self.flow,
             _ if self.flow.transport.is_reliable() => return Flow { remote, ..self.flow },
             _ => Transport::Udp,
         };

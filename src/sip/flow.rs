@@ -1,5 +1,6 @@
 //! Where a message came from, and where one goes.
 
+use crate::words::uri::{Scheme, Uri};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -10,19 +11,53 @@ pub enum Transport {
     Udp,
     /// A stream: the kernel does.
     Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket over TCP, one message a frame (RFC 7118). The far end opens it, never we.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
 }
 
 impl Transport {
     /// Whether the transport itself retransmits (RFC 3261 section 17: timers A, E and G stay off, D, I, J and K are 0).
     pub const fn is_reliable(self) -> bool {
-        matches!(self, Self::Tcp)
+        !matches!(self, Self::Udp)
     }
 
-    /// The word in a Via (RFC 3261 section 20.42).
+    /// Whether nobody between the two hosts can read along: what `sips:` asks of every hop (RFC 5630).
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether only the far end can open a connection: one that is gone is gone (RFC 7118 section 5).
+    pub const fn is_theirs_to_open(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// What a URI asks for: its `transport` parameter, else TLS for `sips:`, else nothing in particular (RFC 3263
+    /// section 4.1, RFC 5630 section 3.1.2: under `sips:`, `tcp` means TLS over it).
+    pub fn asked_by(uri: &Uri<'_>) -> Option<Self> {
+        let sips = uri.scheme == Scheme::Sips;
+        let named = |t: &[u8]| match t {
+            t if t.eq_ignore_ascii_case(b"tls") || sips && t.eq_ignore_ascii_case(b"tcp") => Some(Self::Tls),
+            t if t.eq_ignore_ascii_case(b"tcp") => Some(Self::Tcp),
+            t if t.eq_ignore_ascii_case(b"udp") && !sips => Some(Self::Udp),
+            t if t.eq_ignore_ascii_case(b"ws") => Some(if sips { Self::Wss } else { Self::Ws }),
+            t if t.eq_ignore_ascii_case(b"wss") => Some(Self::Wss),
+            _ => None,
+        };
+        uri.param("transport").and_then(named).or(sips.then_some(Self::Tls))
+    }
+
+    /// The word in a Via (RFC 3261 section 20.42, RFC 7118 section 5.1).
     pub const fn via(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 
@@ -31,6 +66,8 @@ impl Transport {
         match self {
             Self::Udp => "",
             Self::Tcp => ";transport=tcp",
+            Self::Tls => ";transport=tls",
+            Self::Ws | Self::Wss => ";transport=ws",
         }
     }
 }
@@ -48,6 +85,9 @@ pub struct Flow {
     pub remote: SocketAddr,
     /// A stream's number, never reused; 0 for datagrams.
     pub connection: u32,
+    /// Which of the neighbours' certificate names the far end has proved to be its own, counted from 1 in the order of
+    /// the configuration; 0: none.
+    pub name: u16,
 }
 
 impl fmt::Debug for Flow {
@@ -85,6 +125,29 @@ impl Locals {
         let speaks = |l: &Local| l.transport == transport;
         let listener =
             (self.0.iter().position(|l| speaks(l) && l.ipv6 == remote.is_ipv6())).or_else(|| self.0.iter().position(speaks))?;
-        Some(Flow { transport, listener: u8::try_from(listener).ok()?, remote, connection: 0 })
+        Some(Flow { transport, listener: u8::try_from(listener).ok()?, remote, connection: 0, name: 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_asks_for_its_transport_and_sips_for_tls() {
+        for (uri, want) in [
+            ("sip:a@h", None),
+            ("sip:a@h;transport=tcp", Some(Transport::Tcp)),
+            ("sip:a@h;transport=UDP", Some(Transport::Udp)),
+            ("sip:a@h;transport=tls", Some(Transport::Tls)),
+            ("sip:a@h;transport=ws", Some(Transport::Ws)),
+            ("sip:a@h;transport=sctp", None),
+            ("sips:a@h", Some(Transport::Tls)),
+            ("sips:a@h;transport=tcp", Some(Transport::Tls)),
+            ("sips:a@h;transport=udp", Some(Transport::Tls)),
+            ("sips:a@h;transport=ws", Some(Transport::Wss)),
+        ] {
+            assert_eq!(Transport::asked_by(&Uri::parse(uri.as_bytes()).expect("a URI")), want, "{uri}");
+        }
     }
 }

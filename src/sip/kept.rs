@@ -81,6 +81,9 @@ pub struct KeptFlow {
 enum KeptTransport {
     Udp,
     Tcp,
+    Tls,
+    Ws,
+    Wss,
 }
 
 impl From<Flow> for KeptFlow {
@@ -88,6 +91,9 @@ impl From<Flow> for KeptFlow {
         let transport = match flow.transport {
             Transport::Udp => KeptTransport::Udp,
             Transport::Tcp => KeptTransport::Tcp,
+            Transport::Tls => KeptTransport::Tls,
+            Transport::Ws => KeptTransport::Ws,
+            Transport::Wss => KeptTransport::Wss,
         };
         Self { transport, listener: flow.listener, remote: flow.remote }
     }
@@ -99,8 +105,11 @@ impl KeptFlow {
         let transport = match self.transport {
             KeptTransport::Udp => Transport::Udp,
             KeptTransport::Tcp => Transport::Tcp,
+            KeptTransport::Tls => Transport::Tls,
+            KeptTransport::Ws => Transport::Ws,
+            KeptTransport::Wss => Transport::Wss,
         };
-        let same = Flow { transport, listener: self.listener, remote: self.remote, connection: 0 };
+        let same = Flow { transport, listener: self.listener, remote: self.remote, connection: 0, name: 0 };
         let is_there = locals.0.get(usize::from(self.listener)).is_some_and(|l| l.transport == transport);
         if is_there { Some(same) } else { locals.towards(transport, self.remote) }
     }

@@ -228,7 +228,8 @@ fn l10_a_cancel_and_an_ack_follow_an_invite_that_only_its_own_fields_told_for_a_
     let now = Time::from_micros(1_000_000_000);
     let mut first = Shard::new(0, &setup, now).expect("a shard");
     let classifier = first.classifier().expect("shard 0 has the story");
-    let flow = Flow { transport: Transport::Udp, listener: 0, remote: TRUNK_A.parse().expect("an address"), connection: 0 };
+    let flow =
+        Flow { transport: Transport::Udp, listener: 0, remote: TRUNK_A.parse().expect("an address"), connection: 0, name: 0 };
     let scan = |text: &str| Message::scan(text.to_owned().into()).expect("a message");
     let plain = invite(TRUNK_A, "psap7", "+14255550199", "cb1");
     let call = plain.replace("User-Agent", "P-Called-Party-ID: <sip:+12000000100@gw.example.net>\r\nUser-Agent");

@@ -368,7 +368,13 @@ fn b1_what_belongs_to_a_call_comes_to_the_shard_that_took_it_up_however_many_the
         let bye = near.request("BYE", 2, PBX, "", "");
         let late = response(&out.msg, 200, "t1", "sip:x@127.0.0.1:15080", "");
         for (from, text) in [(PBX, bye), (CARRIER, far.request("BYE", 1, CARRIER, "", "")), (CARRIER, late)] {
-            let flow = Flow { transport: Transport::Udp, listener: 0, remote: from.parse().expect("an address"), connection: 0 };
+            let flow = Flow {
+                transport: Transport::Udp,
+                listener: 0,
+                remote: from.parse().expect("an address"),
+                connection: 0,
+                name: 0,
+            };
             let msg = Message::scan(text.into_bytes().into()).expect("a message");
             assert_eq!(classifier.shard(flow, &msg, &shards[0]), has[0], "{before} to {after}");
         }

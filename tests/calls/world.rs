@@ -155,7 +155,8 @@ impl World {
     }
 
     pub fn receive_bytes(&mut self, from: &str, bytes: &[u8]) {
-        let flow = Flow { transport: Transport::Udp, listener: 0, remote: from.parse().expect("an address"), connection: 0 };
+        let flow =
+            Flow { transport: Transport::Udp, listener: 0, remote: from.parse().expect("an address"), connection: 0, name: 0 };
         let msg = Message::scan(Bytes::copy_from_slice(bytes)).expect("a message");
         self.shard.receive(flow, msg, self.now);
         self.drain();

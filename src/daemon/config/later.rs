@@ -17,7 +17,6 @@ struct Later {
 }
 
 const LATER: &[Later] = &[
-    later("tls", "TLS"),
     Later { key: "trunk[].esinet", harmless: &["false"], what: "ESInet trunks" },
     Later { key: "trunk[].register", harmless: &["false"], what: "registration at a trunk" },
     Later { key: "trunk[].media", harmless: &["pass"], what: "anchored media" },
@@ -26,13 +25,6 @@ const LATER: &[Later] = &[
     Later { key: "cluster.endpoints", harmless: &["[]"], what: "the cluster" },
     Later { key: "agent[].answer", harmless: &["ring"], what: "answering at the panel" },
 ];
-
-/// Words of a key that is there already, that belong to a later version.
-pub(super) const LATER_TRANSPORTS: &[&str] = &["tls", "ws", "wss"];
-
-const fn later(key: &'static str, what: &'static str) -> Later {
-    Later { key, harmless: &[], what }
-}
 
 /// The words that refuse.
 pub(super) fn refusal(what: &str) -> String {
@@ -108,7 +100,7 @@ mod tests {
     #[test]
     fn array_places_do_not_matter() {
         assert_eq!(generic("trunk[12].callback_numbers[0]"), "trunk[].callback_numbers[]");
-        assert!(knows("trunk[3].srtp") && knows("dns") && knows("cluster") && knows("tls"));
+        assert!(knows("trunk[3].srtp") && knows("dns") && knows("cluster") && knows("cluster.endpoints"));
         assert!(!knows("trunk[3].uri") && !knows("tl") && !knows("trunk"));
     }
 }

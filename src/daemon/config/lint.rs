@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use super::model::{Config, Contacts, PresenceKind, Profile, Source, Trunk, TrunkPath};
 use super::relations::known_sites;
+use super::tls;
 use super::value::masked;
+use crate::io::clock;
 use crate::io::notifier::post::Hook;
 use crate::words::plan::plan;
 use crate::words::{E164, Private};
@@ -58,17 +60,18 @@ pub fn lint(config: &Config) -> Vec<Finding> {
     identities(config, &mut found);
     ways_out(config, &mut found);
     notices(config, &mut found);
+    tls::lint(config, clock::wall(), &mut found);
     found.0
 }
 
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
     fn note(&mut self, key: impl Into<String>, what: impl Into<String>) {
         self.0.push(Finding { weight: Weight::Note, key: key.into(), what: what.into() });
     }
 
-    fn warn(&mut self, key: impl Into<String>, what: impl Into<String>) {
+    pub(super) fn warn(&mut self, key: impl Into<String>, what: impl Into<String>) {
         self.0.push(Finding { weight: Weight::Warning, key: key.into(), what: what.into() });
     }
 }

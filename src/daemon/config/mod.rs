@@ -16,6 +16,7 @@ mod model;
 mod read;
 mod relations;
 mod section;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use haste::Beyond;
 pub use lint::{Finding, Weight, lint};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use model::*;
+use tls::Files;
 
 /// The environment, or part of it.
 type Variable = (String, String);
@@ -50,6 +52,12 @@ pub fn read(text: &str, file: &Path, env: impl Iterator<Item = Variable>) -> Res
     read_with(text, file, env, std::iter::empty())
 }
 
+/// As [`read`](fn@read), of a text that was accepted before: where the files of `[tls]` cannot be read any more there is no
+/// TLS, and everything else goes on.
+pub fn read_accepted(text: &str, file: &Path, env: impl Iterator<Item = Variable>) -> Result<Config, Mistakes> {
+    read_all(text, file, env, std::iter::empty(), Files::Optional)
+}
+
 /// As [`read`](fn@read), with more agents behind the file's, each in the keys of `[[agent]]`. What is wrong with them
 /// stands at the file's first line, under their place: `agent[7].number`.
 pub fn read_with<'a>(
@@ -58,10 +66,20 @@ pub fn read_with<'a>(
     env: impl Iterator<Item = Variable>,
     agents: impl Iterator<Item = &'a serde_json::Map<String, serde_json::Value>>,
 ) -> Result<Config, Mistakes> {
+    read_all(text, file, env, agents, Files::Required)
+}
+
+fn read_all<'a>(
+    text: &str,
+    file: &Path,
+    env: impl Iterator<Item = Variable>,
+    agents: impl Iterator<Item = &'a serde_json::Map<String, serde_json::Value>>,
+    files: Files,
+) -> Result<Config, Mistakes> {
     let (mut tree, notes) = merge::merge(text, file, env)?;
     let added = merge::add_agents(&mut tree, agents);
     later::refuse(&tree, &notes);
-    let mut config = read::config(&tree, &notes);
+    let mut config = read::config(&tree, &notes, files);
     config.iter_mut().for_each(|c| c.agents_of_file = c.agents_of_file.saturating_sub(added));
     if let Some(config) = &config {
         relations::check(config, &notes);

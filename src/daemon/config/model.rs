@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
 
 use crate::emergency::number::Numbers;
+use crate::io::transport::tls::Material;
 use crate::words::{Country, E164, Private};
 
 /// A whole configuration.
@@ -22,6 +24,8 @@ pub struct Config {
     pub node: Node,
     /// SIP listeners, at least one. The first gives [`Node::domain`] its default.
     pub listen: Vec<Listen>,
+    /// What TLS connections begin with.
+    pub tls: Option<Tls>,
     /// Health, readiness and metrics.
     pub http: Http,
     /// Neighbours that send us their calls.
@@ -96,6 +100,24 @@ pub enum Transport {
     Udp,
     /// `tcp`
     Tcp,
+    /// `tls`, also where a URI is `sips:`.
+    Tls,
+    /// `ws`: WebSocket. Of listeners only.
+    Ws,
+    /// `wss`: WebSocket over TLS. Of listeners only.
+    Wss,
+}
+
+impl Transport {
+    /// Whether it is made of TCP connections, so that two of them cannot share a port.
+    pub const fn is_stream(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
+    /// Whether it needs `[tls]`.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
 }
 
 impl fmt::Display for Transport {
@@ -103,6 +125,9 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         })
     }
 }
@@ -110,12 +135,14 @@ impl fmt::Display for Transport {
 /// `[[listen]]`
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// `udp` or `tcp`.
+    /// What it speaks.
     pub transport: Transport,
     /// Where the socket is bound; port 0 takes a free one, which the ready line then names.
     pub bind: SocketAddr,
     /// What Via and Contact say instead of the bound address. Default: the bound address.
     pub public: Option<HostPort>,
+    /// Whose pages may connect, as `https://example.com`; of `ws` and `wss` only. Default: none, programs only.
+    pub origins: Vec<String>,
 }
 
 /// A host, as a name or an address (IPv6 in brackets), and perhaps a port.
@@ -125,6 +152,13 @@ pub struct HostPort {
     pub host: String,
     /// Default: the port that is bound.
     pub port: Option<u16>,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// What its files hold; `None` where they could not be read, and what was accepted before is started with all the same.
+    pub material: Option<Arc<Material>>,
 }
 
 /// `[http]`
@@ -176,10 +210,12 @@ pub struct SipTarget {
     pub uri: Private<String>,
     /// Its user part as configured, escapes kept.
     pub user: Option<Private<String>>,
-    /// Where it leads; port 5060 where it names none.
+    /// Where it leads; port 5060 where it names none, 5061 over TLS.
     pub address: SocketAddr,
-    /// Its `transport` parameter. Default `udp`.
+    /// Its `transport` parameter. Default `udp`, of `sips:` always `tls`.
     pub transport: Transport,
+    /// Whether it is `sips:`.
+    pub sips: bool,
 }
 
 impl fmt::Debug for SipTarget {
@@ -221,6 +257,8 @@ pub struct Peer {
     pub target: SipTarget,
     /// Where its calls come from. Default: the address of `uri`.
     pub sources: Vec<Source>,
+    /// The certificates that prove that a call comes from it: the names among `sources`.
+    pub certificate_names: Vec<String>,
     /// Country of its callers, where nothing better is known.
     pub country: Option<Country>,
     /// The site whose callback numbers its callers prefer (RULES L5).
@@ -273,6 +311,8 @@ pub struct Trunk {
     pub target: SipTarget,
     /// Where its calls come from. Default: the address of `uri`.
     pub sources: Vec<Source>,
+    /// As a peer's.
+    pub certificate_names: Vec<String>,
     /// Whether its Priority and Resource-Priority are believed (RULES C6). Default false.
     pub trust_marks: bool,
     /// Numbers to lease that are registered to no address.

@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use config::Value;
 
-use super::later::{LATER_TRANSPORTS, refusal};
+use super::later::refusal;
 use super::mistake::{Notebook, suggestion};
 use super::model::*;
 use super::section::{Section, choose};
-use super::value;
+use super::tls::{Files, tls};
+use super::value::{self, Mark};
 use crate::emergency::number::Numbers;
 use crate::io::notifier::post::Hook;
 use crate::words::{Country, Private};
 
+const TRANSPORTS: [(&str, Transport); 5] =
+    [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls), ("ws", Transport::Ws), ("wss", Transport::Wss)];
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Characters of a token at least.
@@ -34,7 +37,7 @@ struct Names {
 }
 
 /// Reads everything. `None` where the emergency numbers could not be compiled: then there is a note.
-pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
+pub(super) fn config(tree: &Value, notes: &Notebook, files: Files) -> Option<Config> {
     let mut root = Section::root(tree, notes);
     let mut names_only = Section::root(tree, notes);
     let names = Names {
@@ -49,6 +52,8 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
     }
     let node_read = self::node(&mut node, &listen);
     node.finish();
+    let has_tls = root.has("tls");
+    let tls = tls(root.section("tls"), has_tls, files);
     let http = http(root.section("http"));
     let peers: Vec<_> = root.sections("peer").into_iter().map(peer).collect();
     let trunks: Vec<_> = root.sections("trunk").into_iter().map(trunk).collect();
@@ -71,13 +76,14 @@ pub(super) fn config(tree: &Value, notes: &Notebook) -> Option<Config> {
     let auth = auth(root.section("auth"), &node_read.domain);
     let log = log(root.section("log"));
     let records = records(root.section("records"));
-    for later in ["dns", "cluster", "tls"] {
+    for later in ["dns", "cluster"] {
         root.section(later).finish();
     }
     root.finish();
     Some(Config {
         node: node_read,
         listen,
+        tls,
         http,
         peers,
         trunks,
@@ -127,7 +133,7 @@ fn domain_of(listen: &[Listen], name: &str) -> String {
     }
 }
 
-fn absolute_path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() { Ok(path) } else { Err("must be an absolute path as /var/lib/e911d".to_owned()) }
 }
@@ -137,16 +143,16 @@ fn language(s: &mut Section<'_>) -> Option<Language> {
 }
 
 fn listen(mut s: Section<'_>) -> Listen {
-    let transport = s.required("transport", |text| {
-        if LATER_TRANSPORTS.contains(&text) {
-            return Err(refusal(text));
-        }
-        choose(text, &[("udp", Transport::Udp), ("tcp", Transport::Tcp)])
-    });
+    let transport = s.required("transport", |text| choose(text, &TRANSPORTS));
+    let origins = s.list("origins", value::origin);
+    if origins.is_some() && !matches!(transport, Some(Transport::Ws | Transport::Wss)) {
+        s.note("origins", "is of transport ws and wss; take it out");
+    }
     let listen = Listen {
         transport: transport.unwrap_or_default(),
         bind: s.required("bind", value::socket).unwrap_or_else(nowhere),
         public: s.read("public", value::host_port),
+        origins: origins.unwrap_or_default(),
     };
     s.finish();
     listen
@@ -202,9 +208,11 @@ fn peer(mut s: Section<'_>) -> Peer {
     if identity_from.as_ref().is_some_and(Vec::is_empty) {
         s.note("identity_from", "must name a header; leave it out for both");
     }
+    let (sources, certificate_names) = sources(&mut s, target.as_ref());
     let peer = Peer {
         name,
-        sources: sources(&mut s, target.as_ref()),
+        sources,
+        certificate_names,
         target: target.unwrap_or_else(SipTarget::nowhere),
         country: s.read("country", value::country),
         site: s.read("site", value::words),
@@ -215,12 +223,23 @@ fn peer(mut s: Section<'_>) -> Peer {
     peer
 }
 
-fn sources(s: &mut Section<'_>, target: Option<&SipTarget>) -> Vec<Source> {
+/// Addresses, and names of certificates.
+fn sources(s: &mut Section<'_>, target: Option<&SipTarget>) -> (Vec<Source>, Vec<String>) {
     let sources = s.list("sources", value::source);
     if sources.as_ref().is_some_and(Vec::is_empty) && !s.notes().has_mistake_in(&s.key("sources")) {
         s.note("sources", "must name an address; leave it out for the one of uri");
     }
-    sources.unwrap_or_else(|| target.into_iter().map(|t| value::host_source(t.address.ip())).collect())
+    let Some(sources) = sources else {
+        return (target.into_iter().map(|t| value::host_source(t.address.ip())).collect(), Vec::new());
+    };
+    let (mut addresses, mut names) = (Vec::new(), Vec::new());
+    for source in sources {
+        match source {
+            Mark::Address(source) => addresses.push(source),
+            Mark::Certificate(name) => names.push(name),
+        }
+    }
+    (addresses, names)
 }
 
 fn trunk(mut s: Section<'_>) -> Trunk {
@@ -229,10 +248,12 @@ fn trunk(mut s: Section<'_>) -> Trunk {
     let paths = [("direct-routing", TrunkPath::DirectRouting), ("direct-offer", TrunkPath::DirectOffer)];
     let targets = [("number", EmergencyTarget::Number), ("urn", EmergencyTarget::Urn)];
     let formats = [("e164", NumberFormat::E164), ("1npa", NumberFormat::OneNpa), ("npa", NumberFormat::Npa)];
+    let (sources, certificate_names) = sources(&mut s, target.as_ref());
     let trunk = Trunk {
         name,
         path: s.choice("path", &paths).unwrap_or(TrunkPath::DirectRouting),
-        sources: sources(&mut s, target.as_ref()),
+        sources,
+        certificate_names,
         target: target.unwrap_or_else(SipTarget::nowhere),
         trust_marks: s.flag("trust_marks", false),
         callback_numbers: s.list("callback_numbers", value::range).unwrap_or_default(),
@@ -556,6 +577,6 @@ const fn nowhere() -> SocketAddr {
 impl SipTarget {
     /// Stands in for a URI that could not be read.
     fn nowhere() -> Self {
-        Self { uri: Private::default(), user: None, address: nowhere(), transport: Transport::default() }
+        Self { uri: Private::default(), user: None, address: nowhere(), transport: Transport::default(), sips: false }
     }
 }

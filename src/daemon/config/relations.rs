@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::mistake::{Notebook, nearest};
-use super::model::{Config, NumberRange, PresenceKind, SipTarget, Source, TrunkPath};
+use super::model::{Config, Listen, NumberRange, PresenceKind, SipTarget, Source, TrunkPath};
+use super::tls;
 use crate::words::plan::plan;
 use crate::words::{Country, E164};
 
@@ -13,9 +14,13 @@ pub(super) fn check(config: &Config, notes: &Notebook) {
     listeners_stand_once(config, notes);
     sources_stand_once("peer", config.peers.iter().map(|p| p.sources.as_slice()), notes);
     sources_stand_once("trunk", config.trunks.iter().map(|t| t.sources.as_slice()), notes);
+    certificate_names_stand_once("peer", config.peers.iter().map(|p| p.certificate_names.as_slice()), notes);
+    certificate_names_stand_once("trunk", config.trunks.iter().map(|t| t.certificate_names.as_slice()), notes);
     numbers_stand_once(config, notes);
     sites_are_known(config, notes);
     neighbours_have_listeners(config, notes);
+    tls::is_there_where_needed(config, notes);
+    tls::names_can_be_proved(config, notes);
     let is_readable = ["voice_route", "trunk", "emergency", "routing"].iter().all(|section| !notes.has_mistake_in(section));
     if is_readable {
         every_emergency_number_can_be_placed(config, notes);
@@ -101,16 +106,13 @@ fn once<'a>(section: &str, key: &str, names: impl Iterator<Item = &'a str>, note
 
 fn listeners_stand_once(config: &Config, notes: &Notebook) {
     for (i, listen) in config.listen.iter().enumerate().filter(|(_, l)| l.bind.port() != 0) {
-        let earlier = config.listen.iter().take(i).any(|e| e.transport == listen.transport && e.bind == listen.bind);
-        if earlier {
-            notes.note(&format!("listen[{i}].bind"), "another [[listen]] has the same transport and address");
+        let alike = |e: &Listen| e.transport.is_stream() == listen.transport.is_stream();
+        if config.listen.iter().take(i).any(|e| alike(e) && e.bind == listen.bind) {
+            let what = "another [[listen]] has the same address; streams need a port each";
+            notes.note(&format!("listen[{i}].bind"), what);
         }
     }
-    if config
-        .listen
-        .iter()
-        .any(|l| l.transport == super::model::Transport::Tcp && l.bind == config.http.bind && l.bind.port() != 0)
-    {
+    if config.listen.iter().any(|l| l.transport.is_stream() && l.bind == config.http.bind && l.bind.port() != 0) {
         notes.note("http.bind", "a [[listen]] has the same address; take another port");
     }
 }
@@ -130,6 +132,18 @@ fn sources_stand_once<'a>(section: &str, all: impl Iterator<Item = &'a [Source]>
                 None => {
                     seen.insert(*source, i);
                 }
+            }
+        }
+    }
+}
+
+fn certificate_names_stand_once<'a>(section: &str, all: impl Iterator<Item = &'a [String]>, notes: &Notebook) {
+    let mut seen = BTreeMap::new();
+    for (i, names) in all.enumerate() {
+        for name in names {
+            if let Some(first) = seen.insert(name, i) {
+                let what = format!("{section}[{first}] has the same certificate name, which tells whom a call comes from");
+                notes.note(&format!("{section}[{i}].sources"), what);
             }
         }
     }

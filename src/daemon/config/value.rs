@@ -132,21 +132,29 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     }
 }
 
-/// A host, a CIDR, or `host:port`.
-pub(super) fn source(text: &str) -> Result<Source, String> {
+/// What tells that a call comes from a neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Its address.
+    Address(Source),
+    /// A name of its certificate, lower case.
+    Certificate(String),
+}
+
+/// A host, a CIDR, `host:port`, or a name of a TLS certificate.
+pub(super) fn source(text: &str) -> Result<Mark, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(host_source(address));
+        return Ok(Mark::Address(host_source(address)));
     }
     if let Some((address, bits)) = text.split_once('/') {
-        return net(address, bits);
+        return net(address, bits).map(Mark::Address);
     }
     match split_port(text) {
         Some((host, port)) => match (literal(host), port) {
-            (Some(address), Some(port)) => Ok(Source::Endpoint(SocketAddr::new(address, port))),
-            (Some(address), None) => Ok(host_source(address)),
-            (None, _) if is_name(host) => {
-                Err("is a certificate's name: those need TLS, which is not in this version; write an address".to_owned())
-            }
+            (Some(address), Some(port)) => Ok(Mark::Address(Source::Endpoint(SocketAddr::new(address, port)))),
+            (Some(address), None) => Ok(Mark::Address(host_source(address))),
+            (None, None) if is_name(host) => Ok(Mark::Certificate(host.to_ascii_lowercase())),
+            (None, Some(_)) if is_name(host) => Err("is a certificate's name, which has no port; take the port out".to_owned()),
             (None, _) => Err(SOURCE.to_owned()),
         },
         None => Err(SOURCE.to_owned()),
@@ -161,11 +169,9 @@ pub(super) const fn host_source(address: IpAddr) -> Source {
 
 /// `sip:user@10.0.0.5:5060;transport=tcp`
 pub(super) fn target(text: &str) -> Result<SipTarget, String> {
-    let rest = match text.split_once(':') {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sip") => rest,
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("sips") => {
-            return Err("sips needs TLS, which is not in this version; write sip:".to_owned());
-        }
+    let (sips, rest) = match text.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sip") => (false, rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sips") => (true, rest),
         _ => return Err(TARGET.to_owned()),
     };
     if !text.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"?".contains(&b)) {
@@ -180,8 +186,9 @@ pub(super) fn target(text: &str) -> Result<SipTarget, String> {
     }
     let (place, params) = rest.split_once(';').unwrap_or((rest, ""));
     let (host, port) = split_port(place).ok_or(TARGET)?;
+    let transport = transport_of(params, sips)?;
     let address = match literal(host) {
-        Some(address) => SocketAddr::new(address, port.unwrap_or(5060)),
+        Some(address) => SocketAddr::new(address, port.unwrap_or(if transport.is_secure() { 5061 } else { 5060 })),
         None if is_name(host) => {
             return Err("names a host: looking up names is not in this version; write its address".to_owned());
         }
@@ -191,7 +198,7 @@ pub(super) fn target(text: &str) -> Result<SipTarget, String> {
         return Err("leads to no one: the address or the port is zero".to_owned());
     }
     let user = user.map(|u| Private::new(u.to_owned()));
-    Ok(SipTarget { uri: Private::new(text.to_owned()), user, address, transport: transport_of(params)? })
+    Ok(SipTarget { uri: Private::new(text.to_owned()), user, address, transport, sips })
 }
 
 /// A neighbour: a target without a user.
@@ -293,18 +300,22 @@ pub(super) fn masked(address: IpAddr, bits: u8) -> IpAddr {
     }
 }
 
-fn transport_of(params: &str) -> Result<Transport, String> {
-    let mut transport = Transport::Udp;
+fn transport_of(params: &str, sips: bool) -> Result<Transport, String> {
+    let mut transport = if sips { Transport::Tls } else { Transport::Udp };
     for param in params.split(';').filter(|p| !p.is_empty()) {
         let (name, value) = param.split_once('=').unwrap_or((param, ""));
         if !name.eq_ignore_ascii_case("transport") {
             continue;
         }
         transport = match value.to_ascii_lowercase().as_str() {
+            // RFC 5630 section 3.1.2: TLS over TCP.
+            "tcp" | "tls" if sips => Transport::Tls,
+            _ if sips => return Err("sips goes over TLS; write no transport, or tls".to_owned()),
             "udp" => Transport::Udp,
             "tcp" => Transport::Tcp,
-            "tls" | "ws" | "wss" => return Err("transport tls, ws and wss are not in this version; write udp or tcp".to_owned()),
-            _ => return Err("the transport must be udp or tcp".to_owned()),
+            "tls" => Transport::Tls,
+            "ws" | "wss" => return Err("whoever speaks WebSocket calls us, we never call it; write udp, tcp or tls".to_owned()),
+            _ => return Err("the transport must be udp, tcp or tls".to_owned()),
         };
     }
     Ok(transport)
@@ -389,11 +400,12 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_a_host_a_network_or_an_endpoint() {
+    fn a_source_is_a_host_a_network_an_endpoint_or_a_certificates_name() {
         for good in ["10.0.0.5", "::1", "[::1]", "10.0.1.0/24", "0.0.0.0/0", "fd00::/8", "10.0.0.5:5060", "[::1]:5060"] {
             assert!(source(good).is_ok(), "{good}");
         }
         assert_eq!(source("10.0.0.5"), source("10.0.0.5/32"));
+        assert_eq!(source("SBC.example.com"), Ok(Mark::Certificate("sbc.example.com".to_owned())));
         for bad in [
             "",
             "10.0.1.1/24",
@@ -401,7 +413,7 @@ mod tests {
             "::/129",
             "10.0.0.300",
             "10.0.0.5:99999",
-            "pbx.example.com",
+            "pbx.example.com:5061",
             "[::1",
             "10.0.0.5:",
             "10.0.0.5/",
@@ -434,10 +446,26 @@ mod tests {
         ] {
             assert!(target(bad).is_err(), "{bad}");
         }
-        for later in ["sips:10.0.0.5", "sip:pbx.example.com", "sip:10.0.0.5;transport=tls"] {
-            assert!(target(later).is_err_and(|e| e.contains("not in this version")), "{later}");
-        }
+        assert!(target("sip:pbx.example.com").is_err_and(|e| e.contains("not in this version")));
         assert!(neighbour("sip:a@10.0.0.5").is_err());
+    }
+
+    #[test]
+    fn sips_and_tls_have_their_own_port_and_never_another_transport() {
+        for (uri, port) in [
+            ("sips:10.0.0.5", 5061),
+            ("sips:10.0.0.5:5070", 5070),
+            ("sips:10.0.0.5;transport=tcp", 5061),
+            ("sips:10.0.0.5;transport=tls", 5061),
+            ("sip:10.0.0.5;transport=tls", 5061),
+            ("sip:10.0.0.5:5060;transport=TLS", 5060),
+        ] {
+            let t = target(uri).expect(uri);
+            assert_eq!((t.transport, t.address.port(), t.sips), (Transport::Tls, port, uri.starts_with("sips")), "{uri}");
+        }
+        for bad in ["sips:10.0.0.5;transport=udp", "sips:10.0.0.5;transport=ws", "sip:10.0.0.5;transport=wss"] {
+            assert!(target(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

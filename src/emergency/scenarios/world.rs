@@ -32,6 +32,7 @@ pub(in super::super) fn trunk(name: &str, path: Path) -> Trunk {
         routes_to_us: Vec::new(),
         numbers: Vec::new(),
         emergency_target: EmergencyTarget::Number,
+        secure: false,
         adds_location: false,
         gone: false,
     }
@@ -71,6 +72,7 @@ pub(in super::super) fn site() -> Site {
         inbound: Some(PeerId(0)),
         contingency: None,
         placing: PlacingTimes::default(),
+        may_downgrade: true,
         callback: CallbackTimes { desk: Some(Private::new("sip:desk@10.0.0.5".to_owned())), ..CallbackTimes::default() },
         presence_hold: Duration::from_secs(120),
         site_contacts: recipients(&["security@example.com"]),

@@ -2,10 +2,15 @@
 //!
 //! It moves bytes and says which [`Flow`](crate::sip::Flow) they came by; it does not read them (the framer of the SIP
 //! core cuts streams into messages). [`udp::Ports`] sends datagrams from any thread; [`udp::Inbox`] receives them;
-//! [`tcp::Streams`] keeps the connections. Each neighbour that is reached by UDP has a connected socket of its own.
+//! [`stream::Streams`] keeps the connections, of TCP, TLS and
+//! WebSocket. Each neighbour that is reached by UDP has a connected socket of its own.
 
-pub mod tcp;
+pub mod connection;
+pub mod stream;
+mod tcp;
+pub mod tls;
 pub mod udp;
+mod websocket;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +41,10 @@ pub struct Counters {
     pub turned_away: AtomicU64,
     /// Connections whose framing was lost.
     pub broken: AtomicU64,
+    /// Connections that began with something else than what their port speaks.
+    pub misfit: AtomicU64,
+    /// TLS handshakes that failed.
+    pub handshake: AtomicU64,
 }
 
 impl Counters {

@@ -233,6 +233,6 @@ async fn watch(fd: Arc<AsyncFd<Arc<Port>>>, remote: SocketAddr, refused: Unbound
 
 impl Port {
     const fn flow(&self, remote: SocketAddr) -> Flow {
-        Flow { transport: Transport::Udp, listener: self.listener, remote, connection: 0 }
+        Flow { transport: Transport::Udp, listener: self.listener, remote, connection: 0, name: 0 }
     }
 }
