@@ -54,7 +54,19 @@ impl Baresip {
         Self::with_account(ip, user, &format!("{account};auth_user={user};auth_pass={password};regint=60"), answer, lines)
     }
 
+    /// A phone that registers over TLS, believing this authority.
+    pub fn register_by_tls(ip: IpAddr, (user, password): (&str, &str), at: SocketAddr, roots: &Path, answer: Answer) -> Self {
+        let uri = format!("sip:{at};transport=tls");
+        let account =
+            format!("<sip:{user}@{at};transport=tls>;outbound=\"{uri}\";auth_user={user};auth_pass={password};regint=60");
+        Self::with_more(ip, user, &account, answer, 4, &format!("sip_cafile\t\t{}\n", roots.display()))
+    }
+
     fn with_account(ip: IpAddr, user: &str, account: &str, answer: Answer, lines: usize) -> Self {
+        Self::with_more(ip, user, account, answer, lines, "")
+    }
+
+    fn with_more(ip: IpAddr, user: &str, account: &str, answer: Answer, lines: usize, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let templates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/baresip");
         let answer = if answer == Answer::Auto { "auto" } else { "manual" };
@@ -63,6 +75,7 @@ impl Baresip {
             let text = text.replace("@ACCOUNT@", account).replace("@ANSWER@", answer).replace("@CALLS@", &lines.to_string());
             let text = text.replace("@ADDRESS@", &ip.to_string()).replace("@MODULES@", &modules().display().to_string());
             let text = text.replace("@RECORDINGS@", &dir.path().display().to_string());
+            let text = if name == "config" { text + more } else { text };
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         std::fs::write(dir.path().join("contacts"), "").unwrap();

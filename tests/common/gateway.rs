@@ -27,6 +27,10 @@ pub struct Trunk {
     pub transport: Transport,
     /// `callback_numbers`.
     pub numbers: String,
+    /// Its `uri`, where it is none of the two above.
+    pub uri: Option<String>,
+    /// `sources`; none: its address.
+    pub sources: Option<String>,
     /// More lines.
     pub more: String,
 }
@@ -51,6 +55,8 @@ pub struct Config {
     pub pbx: SocketAddr,
     /// How to speak to it.
     pub pbx_transport: Transport,
+    /// Its `uri`, where it is none of the two above.
+    pub pbx_uri: Option<String>,
     /// `[[peer]] sources`.
     pub pbx_sources: Vec<String>,
     /// In order; each is in both voice routes.
@@ -81,6 +87,8 @@ impl Config {
             at: net.sip(host),
             transport,
             numbers: numbers.to_owned(),
+            uri: None,
+            sources: None,
             more: String::new(),
         };
         Self {
@@ -88,6 +96,7 @@ impl Config {
             bind_tcp: None,
             pbx: net.sip(10),
             pbx_transport: transport,
+            pbx_uri: None,
             pbx_sources: vec![net.ip(10).to_string()],
             trunks: vec![trunk("carrier-a", 21, NUMBERS_A), trunk("carrier-b", 22, NUMBERS_B)],
             agents: Vec::new(),
@@ -123,11 +132,14 @@ impl Config {
         }
         put(&mut text, format_args!("[http]\nbind = \"{}\"\n", SocketAddr::new(self.bind.ip(), 0)));
         let pbx = format!("sip:{};transport={}", self.pbx, self.pbx_transport.name());
+        let pbx = self.pbx_uri.clone().unwrap_or(pbx);
         put(&mut text, format_args!("[[peer]]\nname = \"pbx\"\nuri = \"{pbx}\"\nsources = [{}]\n", quoted(&self.pbx_sources)));
         for t in &self.trunks {
             let source = if t.at.is_ipv4() { t.at.ip().to_string() } else { t.at.to_string() };
             put(&mut text, format_args!("[[trunk]]\nname = \"{}\"\npath = \"direct-routing\"\n", t.name));
-            put(&mut text, format_args!("uri = \"sip:{};transport={}\"\nsources = [\"{source}\"]\n", t.at, t.transport.name()));
+            let (source, uri) = (t.sources.clone().unwrap_or(source), t.uri.clone());
+            let uri = uri.unwrap_or_else(|| format!("sip:{};transport={}", t.at, t.transport.name()));
+            put(&mut text, format_args!("uri = \"{uri}\"\nsources = [\"{source}\"]\n"));
             put(
                 &mut text,
                 format_args!("trust_marks = true\noptions = \"0s\"\ncallback_numbers = [\"{}\"]\n{}\n", t.numbers, t.more),
@@ -157,6 +169,7 @@ pub struct Gateway {
     udp: SocketAddr,
     tcp: SocketAddr,
     http: Option<SocketAddr>,
+    ready: String,
     config: Config,
     dir: tempfile::TempDir,
 }
@@ -209,7 +222,7 @@ impl Gateway {
         let address =
             |key: &str| ready.split(' ').find_map(|w| w.strip_prefix(key)?.strip_prefix('=')?.parse::<SocketAddr>().ok());
         let (Some(udp), Some(tcp)) = (address("udp"), address("tcp")) else { panic!("no addresses in: {ready}") };
-        Self { udp, tcp, http: address("http"), child, config: config.clone(), dir }
+        Self { udp, tcp, http: address("http"), ready: ready.clone(), child, config: config.clone(), dir }
     }
 
     /// Where it takes SIP.
@@ -218,6 +231,35 @@ impl Gateway {
             Transport::Udp => self.udp,
             Transport::Tcp => self.tcp,
         }
+    }
+
+    /// Where it listens, by a word of its ready line, for example `tls`.
+    pub fn bound(&self, key: &str) -> SocketAddr {
+        let address = self.ready.split(' ').find_map(|w| w.strip_prefix(key)?.strip_prefix('=')?.parse().ok());
+        address.unwrap_or_else(|| panic!("no {key} in: {}", self.ready))
+    }
+
+    /// Changes its config file and lets it reload.
+    pub fn reload(&self, change: impl FnOnce(String) -> String) {
+        let file = self.dir.path().join("e911d.toml");
+        let text = change(std::fs::read_to_string(&file).unwrap());
+        std::fs::write(&file, text).unwrap();
+        let before = self.log().matches("config taken").count() + self.log().matches("config rejected").count();
+        self.child.signal("HUP");
+        until("the reload", Duration::from_secs(10), || {
+            let log = self.log();
+            (log.matches("config taken").count() + log.matches("config rejected").count() > before).then_some(())
+        });
+    }
+
+    /// A metric's value, over HTTP; 0 where it is not there.
+    pub fn metric(&self, line: &str) -> f64 {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(self.http.expect("HTTP")).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok()).unwrap_or(0.0)
     }
 
     /// Where it serves HTTP.

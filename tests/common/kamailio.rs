@@ -1,13 +1,15 @@
-//! A real Kamailio as in `tests/peers/kamailio`: a PBX, a trunk that challenges, a carrier's proxy, a presence server.
+//! A real Kamailio as in `tests/peers/kamailio`: a PBX, a trunk that challenges, a carrier's proxy, a
+//! presence server, neighbours that speak TLS.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use super::child::{self, Child};
 use super::clock::until;
 use super::net::{Transport, wait_until_bound};
+use super::tls::Issued;
 
 /// The running Kamailio.
 pub struct Kamailio {
@@ -61,6 +63,17 @@ impl Kamailio {
     /// A presence server, which knows nothing yet.
     pub fn presence(at: SocketAddr) -> Self {
         Self::run("presence.cfg", at, &[format!("PRESENCE={}", at.ip())])
+    }
+
+    /// A neighbour that speaks TLS, at port 5061, with the gateway at `gateway`, and UDP with whoever is `behind` it.
+    pub fn tls(at: SocketAddr, gateway: SocketAddr, behind: SocketAddr, own: &Issued, roots: &Path) -> Self {
+        let mut definitions = of_gateway(gateway);
+        definitions.push(format!("OWN={}", at.ip()));
+        definitions.push(text("BEHIND", format!("sip:{behind}")));
+        for (name, file) in [("KEY", own.key.as_path()), ("CERTIFICATE", &own.certificate), ("ROOTS", roots)] {
+            definitions.push(text(name, file.display()));
+        }
+        Self::run("tls.cfg", at, &definitions)
     }
 
     fn run(config: &str, at: SocketAddr, definitions: &[String]) -> Self {

@@ -21,6 +21,8 @@ pub mod psap;
 pub mod sipp;
 pub mod story;
 pub mod testdata;
+pub mod tls;
+pub mod websocket;
 
 pub use baresip::Baresip;
 pub use callers::Callers;

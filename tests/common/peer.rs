@@ -26,6 +26,10 @@ enum Wire {
 pub struct Peer {
     wire: Wire,
     address: SocketAddr,
+    /// The transport's word in URIs, where it is another one than the wire's.
+    word: Option<&'static str>,
+    /// What stands in its Via and Contact instead of its address.
+    host: Option<String>,
     waiting: VecDeque<Message>,
     seen: HashSet<Vec<u8>>,
     repeats: usize,
@@ -74,8 +78,23 @@ impl Peer {
         Self::new(Wire::Tcp { listener: None, stream: Some(stream), unread: Vec::new() }, address)
     }
 
+    /// Over a stream that somebody else has made, of a transport with that word in URIs.
+    pub fn over(stream: TcpStream, address: SocketAddr, word: &'static str) -> Self {
+        let wire = Wire::Tcp { listener: None, stream: Some(stream), unread: Vec::new() };
+        Self { word: Some(word), ..Self::new(wire, address) }
+    }
+
+    /// Calls itself by this host in Via and Contact, as browsers do that know no address.
+    pub fn calls_itself(self, host: &str) -> Self {
+        Self { host: Some(host.to_owned()), ..self }
+    }
+
+    fn host(&self) -> String {
+        self.host.clone().unwrap_or_else(|| self.address.to_string())
+    }
+
     fn new(wire: Wire, address: SocketAddr) -> Self {
-        Self { wire, address, waiting: VecDeque::new(), seen: HashSet::new(), repeats: 0 }
+        Self { wire, address, word: None, host: None, waiting: VecDeque::new(), seen: HashSet::new(), repeats: 0 }
     }
 
     /// Where it is.
@@ -89,6 +108,11 @@ impl Peer {
             Wire::Udp(_) => Transport::Udp,
             Wire::Tcp { .. } => Transport::Tcp,
         }
+    }
+
+    /// How it speaks, as in `;transport=`.
+    pub fn word(&self) -> &'static str {
+        self.word.unwrap_or_else(|| self.transport().name())
     }
 
     /// How many byte-identical repeats it has skipped.
@@ -211,7 +235,7 @@ impl Peer {
 
     /// A Contact or Via URI of ours.
     pub fn contact(&self, user: &str) -> String {
-        format!("sip:{user}@{};transport={}", self.address, self.transport().name())
+        format!("sip:{user}@{};transport={}", self.host(), self.word())
     }
 
     /// Closes its connection with a reset, and what it listened on.
@@ -234,7 +258,7 @@ impl Peer {
     }
 
     fn via(&self, branch: &str) -> String {
-        format!("Via: SIP/2.0/{} {};branch={branch};rport\r\n", self.transport().name().to_uppercase(), self.address)
+        format!("Via: SIP/2.0/{} {};branch={branch};rport\r\n", self.word().to_uppercase(), self.host())
     }
 
     fn find(&mut self, within: Duration, wanted: impl Fn(&Message) -> bool) -> Option<Message> {
