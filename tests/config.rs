@@ -205,9 +205,9 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         ("transport = \"udp\"", "transport = \"udp\"\norigins = [\"https://a\"]", "listen[0].origins", "ws and wss"),
         (
             "[notify]",
-            "[[listen]]\ntransport = \"ws\"\nbind = \"127.0.0.1:5062\"\norigins = [\"*\"]\n[notify]",
+            "[[listen]]\ntransport = \"ws\"\nbind = \"127.0.0.1:5062\"\norigins = [\"https://a/b\"]\n[notify]",
             "listen[2].origins[0]",
-            "origin",
+            "without a path",
         ),
         ("[notify]", "[tls]\ncertificate = \"/x\"\n[notify]", "tls.key", "missing and required"),
         (

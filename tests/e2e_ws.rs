@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::peer::SOON;
-use common::story::{PSAP, psap_calls, shown_number};
+use common::story::{PSAP, assert_trace_hides, psap_calls, shown_number};
 use common::tls::Authority;
-use common::websocket::{Raw, is_installed, phone};
+use common::websocket::{JsSip, Raw, is_installed, phone};
 use common::{Message, Outgoing, Peer, Sipp, Transport, World, require};
 use e911d::sip::digest::{Asked, Challenge};
 
@@ -93,6 +93,29 @@ fn r8_a_browser_like_phone_registers_dials_911_and_is_rung_along_its_connection(
         let bye = phone.request_within("BYE", Duration::from_secs(10)).expect("the PSAP hangs up");
         phone.reply(&bye, "200 OK", "", "", "");
         psap.finish();
+    }
+}
+
+#[test]
+fn r8_jssip_registers_dials_911_and_is_rung_by_the_psap() {
+    require!("openssl" from "openssl", "sipp" from "sip-tester");
+    let ca = Authority::new();
+    let world = world(Some(&ca));
+    let roots = ca.roots();
+    for (to, roots) in [(at(&world, 5062), None), (at(&world, 5063), Some(roots.as_path()))] {
+        let Some(mut phone) = JsSip::register(to, ALICE, roots) else { return };
+        phone.until_said("REGISTERED", 1);
+        let trunk = Sipp::answers("uas_answer.xml", Transport::Udp, world.trunk_a()).start();
+        phone.tell(&format!("dial sip:911@{}", to.ip()));
+        phone.until_said("ANSWERED", 1);
+        phone.tell("hangup");
+        let trace = trunk.finish();
+        assert_trace_hides(&trace, &["alice", "JsSIP", "invalid", "ws"]);
+        let number = shown_number(trace.request("INVITE"));
+        phone.until_said("ENDED", 1);
+        psap_calls(&world, "uac_call.xml", &number).run();
+        phone.until_said(&format!("RINGS {PSAP}"), 1);
+        phone.until_said("ENDED", 2);
     }
 }
 

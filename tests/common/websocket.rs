@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{ChildStdin, Command};
 use std::time::Duration;
 
-use super::child;
+use super::child::{self, Child};
+use super::clock::until;
 use super::peer::{Peer, SOON};
 use super::tls::{Openssl, speaking};
 
@@ -21,6 +22,51 @@ pub fn is_installed() -> bool {
     assert!(std::env::var_os("E911D_REQUIRE_PEERS").is_none_or(|v| v != "1"), "{why}");
     child::skipped(why);
     false
+}
+
+/// Where JsSIP and a WebSocket for Node are installed: `target/jssip/node_modules`, by `tests/run`. Says on the terminal what
+/// is skipped where they are not; they are no part of Debian, so nobody need have them.
+fn jssip() -> Option<PathBuf> {
+    let modules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/jssip/node_modules");
+    let there = child::find("node").is_some() && ["jssip", "ws"].iter().all(|m| modules.join(m).is_dir());
+    if !there {
+        child::skipped("JsSIP is not installed (npm install --prefix target/jssip jssip@3 ws@8)");
+    }
+    there.then_some(modules)
+}
+
+/// A phone made of JsSIP under Node, which answers whoever calls. Talks to it by lines: `dial URI`, `hangup`.
+pub struct JsSip {
+    child: Child,
+    stdin: ChildStdin,
+}
+
+impl JsSip {
+    /// Starts one that registers; `None` where JsSIP is not installed.
+    pub fn register(to: SocketAddr, (user, password): (&str, &str), roots: Option<&Path>) -> Option<Self> {
+        let mut command = Command::new("node");
+        command.env("NODE_PATH", jssip()?);
+        command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/jssip/phone.js"));
+        let scheme = if roots.is_some() { "wss" } else { "ws" };
+        command.arg(format!("{scheme}://{to}/")).arg(format!("sip:{user}@{}", to.ip())).arg(password);
+        if let Some(roots) = roots {
+            command.env("NODE_EXTRA_CA_CERTS", roots);
+        }
+        let (child, stdin) = Child::start_talking("jssip", command);
+        Some(Self { child, stdin })
+    }
+
+    /// Tells it something.
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").unwrap();
+    }
+
+    /// Waits until it has said this so many times since its start.
+    pub fn until_said(&self, words: &str, times: usize) {
+        until(&format!("JsSIP says {words:?}"), Duration::from_secs(15), || {
+            (self.child.output().matches(words).count() >= times).then_some(())
+        });
+    }
 }
 
 /// A phone that has connected: `ws`, or `wss` believing an authority. Like a browser it knows no address of its own.
