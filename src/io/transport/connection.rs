@@ -9,13 +9,16 @@ use super::{tcp, websocket};
 use crate::sip::frame::{Frame, Framer, Limits, Lost};
 use crate::sip::{Flow, Transport};
 use bytes::Bytes;
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
@@ -118,12 +121,26 @@ pub(super) trait Writes: Send {
 struct BytesIn<R> {
     read: R,
     framer: Framer,
-    chunk: Box<[u8]>,
 }
 
 impl<R: AsyncRead + Unpin + Send> BytesIn<R> {
     fn new(read: R) -> Self {
-        Self { read, framer: Framer::new(Limits::default()), chunk: vec![0; CHUNK].into() }
+        Self { read, framer: Framer::new(Limits::default()) }
+    }
+}
+
+impl<R: AsyncRead + Unpin> BytesIn<R> {
+    /// What comes is read onto the stack: a connection that is silent holds no buffer.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let mut chunk = [const { MaybeUninit::uninit() }; CHUNK];
+        let mut chunk = ReadBuf::uninit(&mut chunk);
+        Poll::Ready(match ready!(Pin::new(&mut self.read).poll_read(cx, &mut chunk)) {
+            Ok(()) if !chunk.filled().is_empty() => {
+                self.framer.push(chunk.filled());
+                self.framer.next().map_or(Step::Part, Step::Frame)
+            }
+            Ok(()) | Err(_) => Step::End,
+        })
     }
 }
 
@@ -132,13 +149,7 @@ impl<R: AsyncRead + Unpin + Send> Reads for BytesIn<R> {
         if let Some(frame) = self.framer.next() {
             return Step::Frame(frame);
         }
-        match self.read.read(&mut self.chunk).await {
-            Ok(n @ 1..) => {
-                self.framer.push(self.chunk.get(..n).unwrap_or_default());
-                self.framer.next().map_or(Step::Part, Step::Frame)
-            }
-            Ok(0) | Err(_) => Step::End,
-        }
+        poll_fn(|cx| self.poll(cx)).await
     }
 
     fn is_amid_message(&self) -> bool {
@@ -177,21 +188,21 @@ enum End {
 }
 
 impl Task {
-    /// Somebody has connected.
+    /// Somebody has connected. What is needed for the beginning only is not kept (boxed) for a connection's whole life.
     pub(super) async fn accept(mut self, stream: TcpStream, turns: Option<Turns>) {
         match self.flow.transport {
             Transport::Udp | Transport::Tcp => self.run_plain(stream).await,
             Transport::Tls => {
-                if let Some(stream) = self.shake_hands(stream, turns).await {
+                if let Some(stream) = Box::pin(self.shake_hands(stream, turns)).await {
                     let (read, write) = tokio::io::split(stream);
-                    self.run(BytesIn::new(read), BytesOut(write)).await;
+                    Box::pin(self.run(BytesIn::new(read), BytesOut(write))).await;
                 } else {
                     self.end(false, None).await;
                 }
             }
-            Transport::Ws => self.run_web(stream).await,
-            Transport::Wss => match self.shake_hands(stream, turns).await {
-                Some(stream) => self.run_web(stream).await,
+            Transport::Ws => Box::pin(self.run_web(stream)).await,
+            Transport::Wss => match Box::pin(self.shake_hands(stream, turns)).await {
+                Some(stream) => Box::pin(self.run_web(stream)).await,
                 None => self.end(false, None).await,
             },
         }
@@ -204,7 +215,7 @@ impl Task {
     }
 
     async fn run_web(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
-        match timeout(HANDSHAKE, websocket::accept(stream, &self.origins)).await {
+        match timeout(HANDSHAKE, Box::pin(websocket::accept(stream, &self.origins))).await {
             Ok(Ok((read, write))) => self.run(read, write).await,
             _ => {
                 let _ = self.to_loop.send(FromTask::Misfit(Misfit::NotSip)).await;
@@ -221,10 +232,10 @@ impl Task {
         tcp::tune(&stream);
         let secure = self.secure.clone().filter(|_| self.flow.transport.is_secure());
         let Some(secure) = secure else { return self.run_plain(stream).await };
-        match timeout(OWN_HANDSHAKE, secure.connect(stream, self.flow.remote, &self.gates)).await {
+        match timeout(OWN_HANDSHAKE, Box::pin(secure.connect(stream, self.flow.remote, &self.gates))).await {
             Ok(Ok(stream)) => {
                 let (read, write) = tokio::io::split(stream);
-                self.run(BytesIn::new(read), BytesOut(write)).await;
+                Box::pin(self.run(BytesIn::new(read), BytesOut(write))).await;
             }
             failed => {
                 self.misfit(failed.ok().and_then(Result::err).unwrap_or(Failed::Refused)).await;
