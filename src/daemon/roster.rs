@@ -3,7 +3,7 @@
 //! Each is a [`Document`] with the keys of `[[agent]]`. They are read by the code that reads the file, together with it,
 //! so that what is wrong with one is found by the same checks (RULES P10 among them). An id that the file has wins.
 
-use super::config::{self, Config, Mistakes};
+use super::config::{self, Config, Files, Mistakes};
 use crate::io::store::Keeper;
 use crate::words::{Private, Row, Saved, Table};
 use serde_json::{Map, Value};
@@ -57,11 +57,11 @@ impl Roster {
     }
 
     /// The file with all of these agents that fit it. An error is the file's alone.
-    pub fn join(&self, text: &str, file: &Path) -> Result<Joined, Mistakes> {
+    pub fn join(&self, text: &str, file: &Path, files: Files) -> Result<Joined, Mistakes> {
         let mut documents = self.documents.clone();
         let mut left_out = 0;
         loop {
-            match join(text, file, &documents) {
+            match join(text, file, &documents, files) {
                 Ok((config, ids)) => return Ok(Joined { config, ids, left_out }),
                 Err(NoFit::File(mistakes)) => return Err(mistakes),
                 Err(NoFit::Agents(wrong)) => {
@@ -88,8 +88,8 @@ pub enum NoFit {
 }
 
 /// The file with exactly these agents, and their ids in order. Those whose id the file has are not needed.
-pub fn join(text: &str, file: &Path, documents: &Documents) -> Result<(Config, Vec<String>), NoFit> {
-    let alone = config::read(text, file, std::env::vars()).map_err(NoFit::File)?;
+pub fn join(text: &str, file: &Path, documents: &Documents, files: Files) -> Result<(Config, Vec<String>), NoFit> {
+    let alone = config::read_with(text, file, std::env::vars(), std::iter::empty(), files).map_err(NoFit::File)?;
     let is_free = |id: &str| !alone.agents.iter().any(|a| a.id.reveal().eq_ignore_ascii_case(id));
     let meant: Vec<_> = documents.iter().filter(|(id, _)| is_free(id)).collect();
     let ids: Vec<String> = meant.iter().map(|(id, _)| (*id).clone()).collect();
@@ -97,7 +97,7 @@ pub fn join(text: &str, file: &Path, documents: &Documents) -> Result<(Config, V
         return Ok((alone, ids));
     }
     let more = meant.iter().map(|(_, d)| d.reveal());
-    match config::read_with(text, file, std::env::vars(), more) {
+    match config::read_with(text, file, std::env::vars(), more, files) {
         Ok(config) => Ok((config, ids)),
         Err(mistakes) => {
             let first = alone.agents.len();

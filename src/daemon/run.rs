@@ -8,7 +8,7 @@ use super::api::{self, Api};
 use super::assemble::{Assembled, assemble};
 use super::board::Board;
 use super::cli::{BAD_USAGE, DONE, FAILED};
-use super::config::{self, Config, Listen, Mistakes, accepted};
+use super::config::{self, Config, Files, Listen, Mistakes, accepted};
 use super::control::{self, Change, ToControl};
 use super::front::{Command, Front, Parts, Reload};
 use super::records::Records;
@@ -122,7 +122,8 @@ impl Loaded {
     fn accepted(bad: &str) -> Option<Self> {
         let state_dir = config::state_dir(bad, std::env::vars())?;
         let text = accepted::load(&state_dir)?;
-        let config = config::read_accepted(&text, &accepted::path(&state_dir), std::env::vars()).ok()?;
+        let config =
+            config::read_with(&text, &accepted::path(&state_dir), std::env::vars(), std::iter::empty(), Files::Optional).ok()?;
         Some(Self { config, text, rejected: None })
     }
 }
@@ -267,7 +268,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
 
 /// The config with the agents that were edited at run time. The file alone has been read already.
 fn with_roster(roster: &Roster, text: &str, file: &Path, alone: Config) -> Config {
-    let Ok(Joined { mut config, left_out, .. }) = roster.join(text, file) else { return alone };
+    let Ok(Joined { mut config, left_out, .. }) = roster.join(text, file, Files::Optional) else { return alone };
     report_left_out(left_out);
     if config.hasten(alone.time_scale).is_ok() { config } else { alone }
 }
@@ -627,7 +628,7 @@ impl Control {
     async fn take_new_config(&mut self) -> Result<(), Vec<String>> {
         let mistakes = |m: Mistakes| m.0.iter().map(ToString::to_string).collect::<Vec<_>>();
         let text = config::text(&self.file).map_err(mistakes)?;
-        let joined = self.roster.join(&text, &self.file).map_err(mistakes)?;
+        let joined = self.roster.join(&text, &self.file, Files::Required).map_err(mistakes)?;
         report_left_out(joined.left_out);
         self.take(joined.config, text).await
     }
@@ -644,7 +645,8 @@ impl Control {
         let running = self.board.config();
         let etag_of = |id: &str| api::agents::find(&running, id).map(|shown| control::etag(&shown));
         let after = control::changed(self.roster.documents(), &running, changes, is_list, etag_of)?;
-        let (config, _) = roster::join(&self.text, &self.file, &after).map_err(|e| control::refusal(e, changes, is_list))?;
+        let (config, _) =
+            roster::join(&self.text, &self.file, &after, Files::Required).map_err(|e| control::refusal(e, changes, is_list))?;
         self.take(config, self.text.clone()).await.map_err(|why| ApiError::conflict(why.join("; ")))?;
         self.roster.replace(after);
         Ok(())

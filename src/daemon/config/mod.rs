@@ -28,7 +28,7 @@ pub use haste::Beyond;
 pub use lint::{Finding, Weight, lint};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use model::*;
-use tls::Files;
+pub use tls::Files;
 
 /// The environment, or part of it.
 type Variable = (String, String);
@@ -49,27 +49,12 @@ pub fn text(file: &Path) -> Result<String, Mistakes> {
 
 /// As [`load`], from a text; `file` is what mistakes call it.
 pub fn read(text: &str, file: &Path, env: impl Iterator<Item = Variable>) -> Result<Config, Mistakes> {
-    read_with(text, file, env, std::iter::empty())
-}
-
-/// As [`read`](fn@read), of a text that was accepted before: where the files of `[tls]` cannot be read any more there is no
-/// TLS, and everything else goes on.
-pub fn read_accepted(text: &str, file: &Path, env: impl Iterator<Item = Variable>) -> Result<Config, Mistakes> {
-    read_all(text, file, env, std::iter::empty(), Files::Optional)
+    read_with(text, file, env, std::iter::empty(), Files::Required)
 }
 
 /// As [`read`](fn@read), with more agents behind the file's, each in the keys of `[[agent]]`. What is wrong with them
 /// stands at the file's first line, under their place: `agent[7].number`.
 pub fn read_with<'a>(
-    text: &str,
-    file: &Path,
-    env: impl Iterator<Item = Variable>,
-    agents: impl Iterator<Item = &'a serde_json::Map<String, serde_json::Value>>,
-) -> Result<Config, Mistakes> {
-    read_all(text, file, env, agents, Files::Required)
-}
-
-fn read_all<'a>(
     text: &str,
     file: &Path,
     env: impl Iterator<Item = Variable>,

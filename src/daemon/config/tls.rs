@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// What becomes of files that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Files {
+pub enum Files {
     /// They are mistakes.
     Required,
     /// There is no TLS then. For a start with what was accepted once: the calls that need no TLS still go out.
