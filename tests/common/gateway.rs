@@ -215,7 +215,9 @@ impl Gateway {
         let ready = until("the gateway's ready line", Duration::from_secs(15), || {
             let ended = child.ended();
             let output = child.output();
-            let line = output.lines().find(|l| l.starts_with("ready ")).map(str::to_owned);
+            // Only whole lines: the last one may be on its way.
+            let (whole, _) = output.rsplit_once('\n').unwrap_or_default();
+            let line = whole.lines().find(|l| l.starts_with("ready ")).map(str::to_owned);
             assert!(line.is_some() || ended.is_none(), "e911d ended, {}:\n{output}", ended.unwrap());
             line
         });
