@@ -125,7 +125,7 @@ fn a4_notices_alarms_and_presence_reach_a_web_server_each_once_it_takes_them() {
     call(&world, &mut pbx, &mut trunk);
     alarm("cleared");
 
-    let notices = server.until_taken("/notice", 3);
+    let notices = server.until_taken("/notice", 4);
     let told: Vec<_> = notices.iter().map(|n| (n["body"]["kind"].as_str(), n["body"]["outcome"].as_str())).collect();
     for want in [(Some("outcome"), Some("not_connected")), (Some("emergency"), None), (Some("outcome"), Some("ended"))] {
         assert!(told.contains(&want), "{want:?} is not in {told:?}");
