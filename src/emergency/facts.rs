@@ -186,6 +186,11 @@ pub enum Input<'a> {
         /// Whether it answers.
         up: bool,
     },
+    /// Whether every desk answers (OPTIONS probes).
+    Desks {
+        /// All of them do.
+        up: bool,
+    },
     /// An agent's device registered, or did so again (RULES C4).
     Registered {
         /// The agent.

@@ -17,6 +17,7 @@ use super::callback::{self, Situation};
 use super::caller::{self, Caller, Directory, number_in};
 use super::devices::Devices;
 use super::facts::{AgentId, CallEffect, CallId, Called, CallerEvidence, DeviceId, Input, Invite, Origin, Output, Side, TrunkId};
+use super::ladder;
 use super::lane::Lane;
 use super::lease::{Found, Leases, RecordId, View, ViewMark};
 use super::notice::{About, Notice};
@@ -37,6 +38,12 @@ const EXPIRIES_AT_ONCE: usize = 64;
 /// How long the alarm for looping calls stands after the last one (RULES P12).
 const LOOP_STANDS: Duration = Duration::from_secs(60);
 
+/// How long the alarm for a call that no trunk took stands after the last one, if none is connected meanwhile.
+const NOT_CONNECTED_STANDS: Duration = Duration::from_secs(3600);
+
+/// How often it is looked whether every shelf has a free number again, while an alarm says that one has none.
+const POOL_LOOK: Duration = Duration::from_secs(4);
+
 /// The emergency calls, callbacks and leases of a node.
 #[derive(Debug)]
 pub struct Gateway {
@@ -54,6 +61,10 @@ pub struct Gateway {
     timers: BTreeSet<(Time, CallId)>,
     /// Until when the alarm for looping calls stands.
     loop_until: Option<Time>,
+    /// Until when the alarm for a call that no trunk took stands.
+    not_connected_until: Option<Time>,
+    /// When it is looked for free numbers again.
+    pool_look: Option<Time>,
     out: Outputs,
 }
 
@@ -122,6 +133,8 @@ impl Gateway {
             calls: BTreeMap::new(),
             timers: BTreeSet::new(),
             loop_until: None,
+            not_connected_until: None,
+            pool_look: None,
             out: Outputs::default(),
         })
     }
@@ -140,6 +153,7 @@ impl Gateway {
             Input::Abandoned { call } => self.event(call, CallEvent::Abandoned, now),
             Input::Ended { call, by } => self.event(call, CallEvent::Ended(by), now),
             Input::Health { trunk, up } => self.health(trunk, up),
+            Input::Desks { up } => self.out.alarm("desk_unreachable", !up),
             Input::Registered { agent, device } => self.registered(agent, device, now),
             Input::Unregistered { device } => self.devices.remove(device),
             Input::LineFreed { call, freed } => self.event(call, CallEvent::LineFreed(freed), now),
@@ -352,6 +366,10 @@ impl Gateway {
         let (facts, word) = (&ended.facts, ended.outcome.word());
         self.leases.leg_down(&self.site, facts.record, now);
         self.agent_is_free(facts.record, now);
+        if !facts.about.test && self.out.is_raised("call_not_connected") {
+            let stands = ended.outcome == Outcome::NotConnected;
+            self.not_connected_until = if stands { Some(now + NOT_CONNECTED_STANDS) } else { self.not_connected_until };
+        }
         if !facts.about.test {
             self.end_presence(facts.about.caller.agent().map(|a| a.id.clone()), ended.by, now);
             self.out.side(Side::Counted { path: facts.about.path, trunk: ended.trunk, outcome: word });
@@ -441,16 +459,35 @@ impl Gateway {
         if self.loop_until.take_if(|until| *until <= now).is_some() {
             self.out.alarm("loop", false);
         }
+        if self.not_connected_until.take_if(|until| *until <= now).is_some() {
+            self.out.alarm("call_not_connected", false);
+        }
         while let Some(side) = self.presence.back(now) {
             self.out.side(side);
         }
         self.leases.expire(&self.site, &self.pool, now, EXPIRIES_AT_ONCE);
+        self.look_for_free_numbers(now);
         self.write_down(now);
+    }
+
+    /// The alarms of the pool clear by themselves, once every shelf has a number that no quarantine holds.
+    fn look_for_free_numbers(&mut self, now: Time) {
+        if !["pool_low", "pool_empty"].into_iter().any(|name| self.out.is_raised(name)) {
+            self.pool_look = None;
+        } else if self.pool_look.is_none_or(|at| at <= now) {
+            let every = (0u16..).map(ShelfId).zip(&self.site.shelves);
+            let plenty = every.into_iter().all(|(shelf, _)| ladder::has_rested(&self.site, &self.pool, shelf, now));
+            if plenty && self.pool_look.is_some() {
+                ["pool_low", "pool_empty"].into_iter().for_each(|name| self.out.alarm(name, false));
+            }
+            self.pool_look = (!plenty || self.pool_look.is_none()).then_some(now + POOL_LOOK);
+        }
     }
 
     fn next_due(&self) -> Option<Time> {
         let calls = self.timers.first().map(|(at, _)| *at);
-        [calls, self.presence.next_due(), self.leases.next_due(), self.loop_until].into_iter().flatten().min()
+        let alarms = [self.loop_until, self.not_connected_until, self.pool_look];
+        [calls, self.presence.next_due(), self.leases.next_due()].into_iter().chain(alarms).flatten().min()
     }
 
     fn agent_id(&self, id: RecordId) -> Option<Private<String>> {
@@ -537,6 +574,11 @@ impl Gateway {
     /// All leases, late ones among them.
     pub fn leases(&self) -> impl Iterator<Item = View> {
         self.leases.views()
+    }
+
+    /// How many devices of this agent are registered.
+    pub fn devices_of(&self, agent: &Private<String>) -> usize {
+        self.devices.of(agent).len()
     }
 
     /// How many numbers of each trunk are leased and free.

@@ -109,6 +109,15 @@ pub struct Step {
     pub rests_until: Option<Time>,
 }
 
+/// Whether this shelf has a number that is neither leased nor in quarantine (RULES L6).
+pub fn has_rested(site: &Site, pool: &Pool, shelf: ShelfId, now: Time) -> bool {
+    match pool.head_idle(shelf, now) {
+        Some(Rest::Unused) => true,
+        Some(Rest::For(time)) => time >= site.callback.quarantine,
+        None => false,
+    }
+}
+
 /// Climbs L7 from the bottom. `longest_ended` finds the number to share. `None` only where the site has no number.
 pub fn climb(supply: &Supply<'_>, longest_ended: impl FnOnce() -> Option<E164>) -> Option<Step> {
     let shelves = Shelves::of(supply);
@@ -163,11 +172,7 @@ impl Shelves {
 impl Supply<'_> {
     /// A number whose quarantine is over, or that never had one.
     fn free(&self, shelf: ShelfId) -> Option<Lease> {
-        let rested = match self.pool.head_idle(shelf, self.now)? {
-            Rest::Unused => true,
-            Rest::For(time) => time >= self.site.callback.quarantine,
-        };
-        if rested { self.pool.lease(shelf, self.holder) } else { None }
+        if has_rested(self.site, self.pool, shelf, self.now) { self.pool.lease(shelf, self.holder) } else { None }
     }
 
     fn longest_rested(&self, shelves: impl Iterator<Item = ShelfId>) -> Option<Lease> {

@@ -41,6 +41,11 @@ impl Outputs {
         news.then_some(Side::Alarm { name, raised })
     }
 
+    /// Whether the alarm stands.
+    pub fn is_raised(&self, name: &str) -> bool {
+        self.raised.contains(name)
+    }
+
     /// The next decision.
     pub fn pop(&mut self) -> Option<Output> {
         self.queue.pop_front()
