@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Route { number, config, agent, trunk_down, json } => {
             route(&config.path, &number, agent.as_ref(), &trunk_down, json)
         }
+        Command::Ready { agent, reach } => client::run(&reach, &What::Ready { agent }),
         Command::Calls(reach) => client::run(&reach, &What::Calls),
         Command::Leases(reach) => client::run(&reach, &What::Leases),
         Command::Agents(reach) => client::run(&reach, &What::Agents),

@@ -355,7 +355,7 @@ impl Shard {
         }
     }
 
-    fn way_to(&self, device: &Device) -> Option<Way> {
+    pub(super) fn way_to(&self, device: &Device) -> Option<Way> {
         match device {
             Device::Registered(device) => self.way_to_registered(*device),
             Device::AtPeer(peer, user) => {

@@ -12,6 +12,7 @@ mod bindings;
 mod call;
 mod challenge;
 mod compose;
+mod desks;
 mod dialog;
 mod emergency;
 mod extensions;
@@ -27,6 +28,7 @@ mod shard;
 mod understood;
 
 pub use access::Access;
+pub use desks::DeskView;
 pub use lines::{Agents, Lines};
 pub use links::{Classifier, Credentials, Link, Links, Source, Sources};
 pub use ordinary::{OrdinaryCall, OrdinaryView};

@@ -11,7 +11,7 @@ use crate::sip::header::seconds;
 use crate::sip::{Flow, Message, Name};
 use crate::words::{Private, Time};
 use slotmap::{SlotMap, new_key_type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 new_key_type! {
@@ -30,6 +30,10 @@ pub(super) enum Errand {
     Publish(PublicationKey),
     /// Whether a side of a call that an earlier run left behind still knows of it.
     Alive(CallKey, LegId, End),
+    /// Whether a desk answers: the round of questions, and its place among the desks.
+    Desk(u32, u16),
+    /// The patience with the desks of this round is over.
+    DesksAreSilent(u32),
 }
 
 /// Where presence is told (`[presence] kind = "sip-publish"`).
@@ -47,11 +51,14 @@ pub struct Publisher {
 pub(super) struct Own {
     /// What the story was told last of each trunk.
     up: Vec<bool>,
+    /// The trunks that have answered or failed to since the start.
+    heard: BTreeSet<TrunkId>,
     /// Counts configurations: a probe of an older one is not renewed.
     generation: u32,
     seq: u32,
     publications: SlotMap<PublicationKey, Publication>,
     by_agent: BTreeMap<String, PublicationKey>,
+    pub(super) desks: super::desks::Desks,
 }
 
 /// One agent's event state (RFC 3903): DND is a publication of its own, and restoring removes it.
@@ -84,7 +91,15 @@ const LAST_RETRY: Duration = Duration::from_secs(120);
 
 impl Own {
     pub(super) fn new(trunks: usize) -> Self {
-        Self { up: vec![true; trunks], generation: 0, seq: 0, publications: SlotMap::with_key(), by_agent: BTreeMap::new() }
+        Self {
+            up: vec![true; trunks],
+            heard: BTreeSet::new(),
+            generation: 0,
+            seq: 0,
+            publications: SlotMap::with_key(),
+            by_agent: BTreeMap::new(),
+            desks: super::desks::Desks::default(),
+        }
     }
 }
 
@@ -106,7 +121,8 @@ impl Shard {
     pub(super) fn run_errand(&mut self, errand: Errand, now: Time) {
         match errand {
             Errand::Probe(trunk, generation) if generation == self.own.generation => self.probe(trunk, now),
-            Errand::Probe(..) | Errand::Reopen(..) => {}
+            Errand::Probe(..) | Errand::Reopen(..) | Errand::Desk(..) => {}
+            Errand::DesksAreSilent(_) => self.on_desk(errand, 0, now),
             Errand::Alive(call, leg, side) => self.ask_whether_alive(call, leg, side, now),
             Errand::Publish(key) => {
                 if self.own.publications.get(key).and_then(|p| p.due).is_some_and(|at| at <= now) {
@@ -121,7 +137,8 @@ impl Shard {
         match errand {
             // Any answer is a sign of life but 503, which says "not now" (RFC 3261 section 21.5.4).
             Errand::Probe(trunk, _) => self.trunk_is(trunk, msg.status() != 503, now),
-            Errand::Reopen(..) => {}
+            Errand::Desk(..) if msg.status() >= 200 => self.on_desk(errand, msg.status(), now),
+            Errand::Reopen(..) | Errand::Desk(..) | Errand::DesksAreSilent(_) => {}
             Errand::Publish(key) => self.on_published(key, msg, now),
             Errand::Alive(call, leg, side) => self.on_alive(call, leg, side, msg.status(), now),
         }
@@ -133,6 +150,7 @@ impl Shard {
             Errand::Probe(trunk, _) => self.trunk_is(trunk, false, now),
             Errand::Reopen(call, leg) => self.on_leg_still_lost(call, leg, now),
             Errand::Publish(key) => self.retry_publication(key, now),
+            Errand::Desk(..) | Errand::DesksAreSilent(_) => self.on_desk(errand, 0, now),
             Errand::Alive(call, leg, side) => self.ask_later_whether_alive(call, leg, side, now + super::kept::ASK_AGAIN),
         }
     }
@@ -160,7 +178,6 @@ impl Shard {
     pub(super) fn ask_for_health(&mut self, errand: Errand, flow: Flow, host: &str, now: Time) {
         let (tx, via) = self.endpoint.begin_plain(flow, Owner::Own(errand), now);
         let id = String::from_utf8_lossy(self.endpoint.plain_id(tx).as_bytes()).into_owned();
-        self.own.seq = self.own.seq.wrapping_add(1) & 0x7fff_ffff;
         let bytes = compose::options(Plain {
             user: None,
             host,
@@ -168,12 +185,24 @@ impl Shard {
             via,
             from: &format!("sip:{}", self.setup.links.domain),
             id: &id,
-            seq: self.own.seq,
+            seq: self.next_seq(),
         });
         self.endpoint.send(tx, bytes, now);
     }
 
+    /// The CSeq number of a request outside any dialog.
+    pub(super) fn next_seq(&mut self) -> u32 {
+        self.own.seq = self.own.seq.wrapping_add(1) & 0x7fff_ffff;
+        self.own.seq
+    }
+
+    /// Whether it is known since the start if this trunk answers.
+    pub fn has_heard_of(&self, trunk: TrunkId) -> bool {
+        self.own.heard.contains(&trunk)
+    }
+
     fn trunk_is(&mut self, trunk: TrunkId, up: bool, now: Time) {
+        self.own.heard.insert(trunk);
         let Some(known) = self.own.up.get_mut(usize::from(trunk.0)) else { return };
         if *known != up {
             *known = up;

@@ -3,8 +3,8 @@
 //! A question is answered in one turn of a thread's loop with [`SLICE`] entries at most; whoever wants more asks again
 //! with what the last slice ended with. So a list of 100,000 leases takes no more of a turn than a few messages do.
 
-use crate::bridge::{OrdinaryView, Shard};
-use crate::emergency::facts::CallId;
+use crate::bridge::{DeskView, OrdinaryView, Shard};
+use crate::emergency::facts::{CallId, TrunkId};
 use crate::emergency::gateway::CallView;
 use crate::emergency::lease::{View, ViewMark};
 use crate::emergency::presence::{self, PresenceState};
@@ -42,6 +42,20 @@ pub enum Ask {
         /// The answer.
         answer: oneshot::Sender<Slice<OrdinaryView, usize>>,
     },
+    /// How many devices these agents have registered; asked of the front.
+    Registered {
+        /// Their ids, [`SLICE`] at most.
+        agents: Vec<Private<String>>,
+        /// The answer, in the same order.
+        answer: oneshot::Sender<Vec<usize>>,
+    },
+    /// Which neighbours answer; asked of the front.
+    Neighbours {
+        /// Ask the desks anew, unless that is under way.
+        anew: bool,
+        /// The answer.
+        answer: oneshot::Sender<Neighbours>,
+    },
     /// An agent's presence; asked of the front.
     Presence {
         /// Her id.
@@ -70,9 +84,27 @@ impl Ask {
                 let calls: Vec<_> = (after + 1..).zip(shard.ordinary_calls(after).take(SLICE)).collect();
                 let _ = answer.send(with_mark(calls));
             }
+            Self::Registered { agents, answer } => {
+                let Some(story) = shard.story() else { return };
+                let _ = answer.send(agents.iter().take(SLICE).map(|id| story.devices_of(id)).collect());
+            }
+            Self::Neighbours { answer, .. } => {
+                let Some(story) = shard.story() else { return };
+                let heard = story.site().trunk_ids().map(|(id, _)| id).filter(|id| shard.has_heard_of(*id));
+                let _ = answer.send(Neighbours { desks: shard.desks().collect(), trunks: heard.collect() });
+            }
             Self::Presence { .. } => {}
         }
     }
+}
+
+/// What is known of the neighbours that are asked whether they answer.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    /// The desks that were asked last.
+    pub desks: Vec<DeskView>,
+    /// The trunks of which it is known whether they answer.
+    pub trunks: Vec<TrunkId>,
 }
 
 /// What is to become of an agent's presence.

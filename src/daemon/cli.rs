@@ -41,7 +41,7 @@ Signals of a running daemon: TERM stops it, HUP reloads its config.
 Exit codes: 0 done, 1 failed, 2 bad usage or bad config.";
 
 /// Commands of the contract that a later version brings.
-const LATER_COMMANDS: &[&str] = &["ready", "test-call", "nodes"];
+const LATER_COMMANDS: &[&str] = &["test-call", "nodes"];
 
 /// Options of the contract that a later version brings: command, option, and whether it takes a value.
 const LATER_OPTIONS: &[(&str, &str, bool)] = &[("demo", "panel", false), ("route", "socket", true), ("route", "url", true)];
@@ -105,6 +105,17 @@ pub enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// What is in place for the day, and what is to be done: per agent and site
+    ///
+    /// Exits with 1 if anything is missing.
+    Ready {
+        /// The site and this agent alone
+        #[arg(long, value_name = "ID", value_parser = private)]
+        agent: Option<Private<String>>,
+        /// Which daemon.
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Calls that run now; emergency calls without anybody's number
     Calls(Reach),
@@ -364,6 +375,11 @@ pub enum What {
     Agent(AgentCommand),
     /// `outbox`
     Outbox,
+    /// `ready`
+    Ready {
+        /// Her alone.
+        agent: Option<Private<String>>,
+    },
     /// `presence`
     Presence {
         /// Who.
@@ -556,9 +572,9 @@ mod tests {
     fn what_this_version_lacks_is_refused_by_name_and_with_2() {
         let lines = LATER_COMMANDS.iter().map(|c| format!("e911d {c}"));
         let others = [
-            "e911d ready --agent alice --json",
+            "e911d test-call --agent alice --json",
             "e911d nodes --json",
-            "e911d ready --help",
+            "e911d test-call --help",
             "e911d demo --panel",
             "e911d route 911 --url http://127.0.0.1",
         ];
@@ -584,7 +600,7 @@ mod tests {
     #[test]
     fn help_says_what_it_is_and_how_to_begin_and_what_the_exit_codes_mean() {
         let help = typed("e911d --help").expect_err("help").to_string();
-        for word in ["911", "e911d demo", "Exit codes: 0", "Not in this version: ready", "run", "check", "route"] {
+        for word in ["911", "e911d demo", "Exit codes: 0", "Not in this version: ", "run", "check", "route"] {
             assert!(help.contains(word), "no \"{word}\" in:\n{help}");
         }
     }

@@ -229,7 +229,12 @@ impl Front {
                     thread.ask(ask);
                 }
             }
-            _ => ask.answer(self.worker.shard()),
+            _ => {
+                if matches!(ask, Ask::Neighbours { anew: true, .. }) {
+                    self.worker.ask_desks(&mut self.near, clock::now());
+                }
+                ask.answer(self.worker.shard());
+            }
         }
     }
 

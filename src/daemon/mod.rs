@@ -18,6 +18,7 @@ pub mod control;
 pub mod demo;
 pub mod front;
 pub mod log;
+pub mod readiness;
 pub mod records;
 pub mod roster;
 pub mod run;

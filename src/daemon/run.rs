@@ -11,6 +11,7 @@ use super::cli::{BAD_USAGE, DONE, FAILED};
 use super::config::{self, Config, Files, Listen, Mistakes, accepted};
 use super::control::{self, Change, ToControl};
 use super::front::{Command, Front, Parts, Reload};
+use super::readiness::{self, Readiness};
 use super::records::Records;
 use super::roster::{self, Joined, Roster};
 use super::shards::{Common, Ordinary};
@@ -184,9 +185,13 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         templates,
         outbox,
         control,
+        readiness: Arc::new(Readiness::new()),
     };
+    let daily = readiness::run(api.clone());
     let doors = Doors { web, admin: open_admin_socket(&config.node.state_dir), router: api::router(api) };
-    let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, teller.run(states))?;
+    let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, async move {
+        tokio::join!(teller.run(states), daily);
+    })?;
 
     let (to_front, from_shards) = unbounded_channel();
     let common = Common {

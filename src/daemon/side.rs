@@ -16,7 +16,7 @@ use crate::io::transport::Counters;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -72,10 +72,21 @@ impl SideSender {
     }
 }
 
+/// Who says that something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// What happened on a call, to a mail or to a row.
+    Event,
+    /// A prerequisite that was looked at.
+    Check,
+}
+
 /// What can be seen of the daemon from outside the calls.
 pub struct Status {
     metrics: PrometheusHandle,
     alarms: Mutex<BTreeMap<&'static str, Duration>>,
+    /// Why each stands: it is cleared when no reason is left.
+    causes: Mutex<BTreeMap<&'static str, BTreeSet<Cause>>>,
     events: Events,
     stopping: AtomicBool,
     counters: Arc<Counters>,
@@ -99,6 +110,7 @@ impl Status {
         Self {
             metrics: handle,
             alarms: Mutex::default(),
+            causes: Mutex::default(),
             events: Events::new(BACKLOG),
             stopping: AtomicBool::new(false),
             counters,
@@ -155,8 +167,26 @@ impl Status {
         let _ = self.teller.set(teller);
     }
 
-    /// Raises or clears an alarm; says so if that is news.
+    /// What happens says that something is wrong, or right again.
     pub(super) fn set_alarm(&self, name: &'static str, raised: bool) {
+        self.set_alarm_for(Cause::Event, name, raised);
+    }
+
+    /// Raises or clears an alarm for this cause; says so if that is news.
+    pub(super) fn set_alarm_for(&self, cause: Cause, name: &'static str, raised: bool) {
+        let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = causes.entry(name).or_default();
+        if raised {
+            of.insert(cause)
+        } else {
+            of.remove(&cause)
+        };
+        let stands = !of.is_empty();
+        // Held until it is said: two threads must not say it in another order.
+        self.say_alarm(name, stands);
+    }
+
+    fn say_alarm(&self, name: &'static str, raised: bool) {
         let mut alarms = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = if raised { !alarms.contains_key(name) } else { alarms.contains_key(name) };
         if !changed {

@@ -98,6 +98,12 @@ impl Worker {
         self.drain(outside, now);
     }
 
+    /// Asks the desks whether they answer.
+    pub fn ask_desks(&mut self, outside: &mut impl Outside, now: Time) {
+        self.shard.ask_desks(now);
+        self.drain(outside, now);
+    }
+
     /// A callback needs the line that this ordinary call takes.
     pub fn release(&mut self, call: CallId, outside: &mut impl Outside, now: Time) {
         self.shard.release(call, now);

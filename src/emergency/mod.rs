@@ -6,7 +6,7 @@
 //! decision means on the wire is the bridge's business.
 //!
 //! Policy, free functions on data: [`number`], [`caller`], [`abroad`], [`path`], [`ladder`], [`callback`], [`presence`],
-//! [`notice`], [`privacy`]. Mechanism: [`gateway`], [`call`] (the call out), [`ringing`] (the call back), [`second_call`],
+//! [`notice`], [`privacy`], [`prerequisites`]. Mechanism: [`gateway`], [`call`] (the call out), [`ringing`] (the call back), [`second_call`],
 //! [`reading`] (a test that nobody took), [`lease`], [`lane`], [`outputs`].
 
 pub mod abroad;
@@ -25,6 +25,7 @@ pub mod notice;
 pub mod number;
 pub mod outputs;
 pub mod path;
+pub mod prerequisites;
 pub mod presence;
 pub mod privacy;
 pub mod reading;

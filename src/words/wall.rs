@@ -14,6 +14,11 @@ pub fn rfc3339(wall: Duration) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// The year; `wall` is since the Unix epoch.
+pub fn year(wall: Duration) -> u64 {
+    moment(wall).0.0
+}
+
 /// Year, month, day; hour, minute, second.
 type Moment = ((u64, u64, u64), (u64, u64, u64));
 

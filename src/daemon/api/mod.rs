@@ -17,6 +17,7 @@ mod openapi;
 mod outbox;
 pub mod page;
 mod presence;
+mod readiness;
 mod records;
 pub mod request;
 pub mod sheet;
@@ -31,6 +32,7 @@ use super::board::Board;
 use super::config::{Http, Role};
 use super::control::ToControl;
 use super::front::Command;
+use super::readiness::Readiness;
 use super::side::Status;
 use crate::io::notifier::Question;
 use crate::io::notifier::template::Templates;
@@ -70,6 +72,8 @@ pub struct Api {
     pub outbox: Sender<Question>,
     /// Who changes agents.
     pub control: Sender<ToControl>,
+    /// What was measured of the prerequisites.
+    pub readiness: Arc<Readiness>,
 }
 
 impl Api {
@@ -108,6 +112,8 @@ pub fn router(api: Api) -> Router {
         .merge(resource("/leases", get(leases::list), OPERATE))
         .merge(resource("/records", get(records::list), LOOK))
         .merge(resource("/outbox", get(outbox::list), LOOK))
+        .merge(resource("/readiness", get(readiness::list), LOOK))
+        .merge(resource("/agents/{id}/readiness", get(readiness::of_agent), LOOK))
         .merge(resource("/agents/{id}/presence", get(presence::show), ANYBODY))
         .merge(resource("/agents/{id}/presence", put(presence::set), PRESENCE))
         .merge(resource("/agents/{id}/dismiss", post(presence::dismiss), PRESENCE))

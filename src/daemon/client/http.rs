@@ -36,6 +36,9 @@ pub(super) enum Failure {
     /// What was edited is not taken, and not lost.
     #[error("{why}\nthe text is in {file}")]
     Kept { why: String, file: String },
+    /// A report says so.
+    #[error("not ready")]
+    Unready,
     /// Our own output or a file of ours.
     #[error("{0}")]
     Written(io::Error),

@@ -5,6 +5,7 @@
 mod agent;
 mod http;
 mod presence;
+mod ready;
 mod table;
 mod template;
 
@@ -35,6 +36,8 @@ pub fn run(reach: &Reach, what: &What) -> ExitCode {
     match result {
         Ok(()) => ExitCode::from(DONE),
         Err(Failure::Written(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(DONE),
+        // It has been said.
+        Err(Failure::Unready) => ExitCode::from(FAILED),
         Err(failure) => {
             let _ = writeln!(stderr(), "{failure}");
             ExitCode::from(if matches!(failure, Failure::Usage(_)) { BAD_USAGE } else { FAILED })
@@ -65,6 +68,7 @@ async fn obey(line: &mut Line, json: bool, what: &What) -> Result<(), Failure> {
         What::Trunks => list(line, json, "trunks", table::TRUNKS).await,
         What::Alarms => list(line, json, "alarms", table::ALARMS).await,
         What::Records { format, since, limit } => records(line, json, *format, since.as_deref(), *limit).await,
+        What::Ready { agent } => ready::obey(line, json, agent.as_ref().map(|a| a.reveal().as_str())).await,
         What::Outbox => list(line, json, "outbox", table::OUTBOX).await,
         What::Presence { id, state, note, dismiss } => {
             presence::obey(line, json, id.reveal(), state.as_deref(), note.as_deref(), *dismiss).await

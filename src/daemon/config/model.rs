@@ -54,6 +54,8 @@ pub struct Config {
     pub log: Log,
     /// Ordinary calls that are over.
     pub records: Records,
+    /// When the prerequisites are looked at.
+    pub readiness: Readiness,
     /// What agents show and may dial on ordinary calls.
     pub outbound_profiles: Vec<OutboundProfile>,
     /// The agents.
@@ -201,6 +203,17 @@ pub enum Role {
 pub struct Records {
     /// How many are kept, the newest. Default 100,000.
     pub keep: u32,
+}
+
+/// `[readiness]`: when the prerequisites are looked at by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Readiness {
+    /// How long after the start for the first time. Default 60 s.
+    pub after: Duration,
+    /// How long from one time to the next, a tenth more or less. Default 24 h.
+    pub every: Duration,
+    /// Whether callback numbers are called over their trunks, to see whether they come back. Default false: it costs money.
+    pub self_call: bool,
 }
 
 /// A SIP URI whose host is an address, for everything that we send requests to.

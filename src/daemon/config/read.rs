@@ -76,6 +76,7 @@ pub(super) fn config(tree: &Value, notes: &Notebook, files: Files) -> Option<Con
     let auth = auth(root.section("auth"), &node_read.domain);
     let log = log(root.section("log"));
     let records = records(root.section("records"));
+    let readiness = readiness(root.section("readiness"));
     for later in ["dns", "cluster"] {
         root.section(later).finish();
     }
@@ -98,6 +99,7 @@ pub(super) fn config(tree: &Value, notes: &Notebook, files: Files) -> Option<Con
         auth,
         log,
         records,
+        readiness,
         outbound_profiles,
         agents_of_file: agents.len(),
         agents,
@@ -198,6 +200,16 @@ fn records(mut s: Section<'_>) -> Records {
     let records = Records { keep: s.number("keep", 100_000, 0..=1_000_000) };
     s.finish();
     records
+}
+
+fn readiness(mut s: Section<'_>) -> Readiness {
+    let readiness = Readiness {
+        after: duration(&mut s, "after", Duration::from_secs(60), SECOND, DAY),
+        every: duration(&mut s, "every", DAY, Duration::from_secs(60), DAY),
+        self_call: s.flag("self_call", false),
+    };
+    s.finish();
+    readiness
 }
 
 fn peer(mut s: Section<'_>) -> Peer {

@@ -93,6 +93,13 @@ impl Smtp {
         sent
     }
 
+    /// Connects, greets, agrees on TLS and logs in as for a letter, and sends none.
+    pub async fn greet(&self, patience: Duration) -> Result<(), Failure> {
+        let mut connection = within(patience, Failure::Unreachable, self.connect()).await?;
+        tokio::spawn(async move { tokio::time::timeout(GOODBYE, connection.quit()).await });
+        Ok(())
+    }
+
     fn letter(&self, contact: &str, notice: &Notice, written: &Written, wall: Duration, name: String) -> Option<Letter> {
         let to: Address = contact.parse().ok()?;
         let message = Message::builder()
