@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             route(&config.path, &number, agent.as_ref(), &trunk_down, json)
         }
         Command::Ready { agent, reach } => client::run(&reach, &What::Ready { agent }),
+        Command::TestCall { agent, reach } => client::run(&reach, &What::TestCall { agent }),
         Command::Calls(reach) => client::run(&reach, &What::Calls),
         Command::Leases(reach) => client::run(&reach, &What::Leases),
         Command::Agents(reach) => client::run(&reach, &What::Agents),

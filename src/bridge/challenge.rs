@@ -65,6 +65,7 @@ impl Shard {
         {
             leg.invite = again;
         }
+        self.self_call_goes_on(owner, again);
         true
     }
 

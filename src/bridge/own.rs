@@ -34,6 +34,10 @@ pub(super) enum Errand {
     Desk(u32, u16),
     /// The patience with the desks of this round is over.
     DesksAreSilent(u32),
+    /// Whether a callback number comes back to us.
+    SelfCall(u32),
+    /// The patience with that is over.
+    SelfCallOver(u32),
 }
 
 /// Where presence is told (`[presence] kind = "sip-publish"`).
@@ -59,6 +63,7 @@ pub(super) struct Own {
     publications: SlotMap<PublicationKey, Publication>,
     by_agent: BTreeMap<String, PublicationKey>,
     pub(super) desks: super::desks::Desks,
+    pub(super) self_calls: Vec<super::self_call::SelfCall>,
 }
 
 /// One agent's event state (RFC 3903): DND is a publication of its own, and restoring removes it.
@@ -99,6 +104,7 @@ impl Own {
             publications: SlotMap::with_key(),
             by_agent: BTreeMap::new(),
             desks: super::desks::Desks::default(),
+            self_calls: Vec::new(),
         }
     }
 }
@@ -121,7 +127,8 @@ impl Shard {
     pub(super) fn run_errand(&mut self, errand: Errand, now: Time) {
         match errand {
             Errand::Probe(trunk, generation) if generation == self.own.generation => self.probe(trunk, now),
-            Errand::Probe(..) | Errand::Reopen(..) | Errand::Desk(..) => {}
+            Errand::Probe(..) | Errand::Reopen(..) | Errand::Desk(..) | Errand::SelfCall(_) => {}
+            Errand::SelfCallOver(id) => self.on_self_call_over(id, now),
             Errand::DesksAreSilent(_) => self.on_desk(errand, 0, now),
             Errand::Alive(call, leg, side) => self.ask_whether_alive(call, leg, side, now),
             Errand::Publish(key) => {
@@ -138,7 +145,8 @@ impl Shard {
             // Any answer is a sign of life but 503, which says "not now" (RFC 3261 section 21.5.4).
             Errand::Probe(trunk, _) => self.trunk_is(trunk, msg.status() != 503, now),
             Errand::Desk(..) if msg.status() >= 200 => self.on_desk(errand, msg.status(), now),
-            Errand::Reopen(..) | Errand::Desk(..) | Errand::DesksAreSilent(_) => {}
+            Errand::SelfCall(id) => self.on_self_call_response(id, msg, now),
+            Errand::Reopen(..) | Errand::Desk(..) | Errand::DesksAreSilent(_) | Errand::SelfCallOver(_) => {}
             Errand::Publish(key) => self.on_published(key, msg, now),
             Errand::Alive(call, leg, side) => self.on_alive(call, leg, side, msg.status(), now),
         }
@@ -151,6 +159,7 @@ impl Shard {
             Errand::Reopen(call, leg) => self.on_leg_still_lost(call, leg, now),
             Errand::Publish(key) => self.retry_publication(key, now),
             Errand::Desk(..) | Errand::DesksAreSilent(_) => self.on_desk(errand, 0, now),
+            Errand::SelfCall(id) | Errand::SelfCallOver(id) => self.on_self_call_silence(id),
             Errand::Alive(call, leg, side) => self.ask_later_whether_alive(call, leg, side, now + super::kept::ASK_AGAIN),
         }
     }

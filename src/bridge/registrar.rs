@@ -6,6 +6,7 @@
 use super::access::{Access, Gate, Look, Shown};
 use super::bindings::{Bindings, Contacts, DeviceKey, KeptDevice, OutOfOrder, Wish, Wishes};
 use super::call::CallKey;
+use super::inside::is_inside;
 use super::shard::{Do, Shard, Wake};
 use crate::emergency::facts::{DeviceId, Input, Origin, Side};
 use crate::sip::header::{NameAddr, seconds, token_in_list, values};
@@ -48,6 +49,9 @@ impl Shard {
     /// Who sends this. A registered flow is its agent (CONTRACT "Who is calling"); a neighbour's own address is the
     /// neighbour, whoever registers from there.
     pub(super) fn origin_of(&self, flow: Flow, msg: &Message) -> Origin {
+        if let Some(agent) = self.inside.filter(|_| is_inside(flow)) {
+            return Origin::Agent(agent);
+        }
         let links = &self.setup.links;
         let known = links.sources.of(flow);
         match known {

@@ -14,7 +14,7 @@ use super::own::{Errand, Publisher};
 use super::read_back::MediaOrder;
 use super::registrar::Phones;
 use super::understood::Beyond;
-use crate::emergency::facts::{CallId, DeviceId, Input, LegId, Side};
+use crate::emergency::facts::{AgentId, CallId, DeviceId, Input, LegId, Side};
 use crate::emergency::gateway::Gateway;
 use crate::emergency::site::Site;
 use crate::pool::PoolError;
@@ -136,6 +136,8 @@ pub struct Shard {
     pub(super) out: VecDeque<Do>,
     pub(super) own: super::own::Own,
     pub(super) phones: Phones,
+    /// Whom the caller of our own is, while it is heard.
+    pub(super) inside: Option<AgentId>,
     /// What each trunk asked for last.
     pub(super) trunk_keys: Vec<TrunkKey>,
     due: Vec<(Time, Wake)>,
@@ -162,6 +164,7 @@ impl Shard {
             out: VecDeque::new(),
             own: super::own::Own::new(setup.links.trunks.len()),
             phones: Phones::new(setup.secret ^ u64::from(setup.era).rotate_right(32)),
+            inside: None,
             trunk_keys: Vec::new(),
             due: Vec::new(),
         };
@@ -327,6 +330,9 @@ impl Shard {
     /// An INVITE outside a dialog. The story sees it first, if there is one here.
     fn on_invite(&mut self, tx: ServerKey, msg: Message, flow: Flow, now: Time) {
         let origin = self.origin_of(flow, &msg);
+        if self.is_self_call(origin, &msg, now) {
+            return self.endpoint.respond_plain(tx, 480, now);
+        }
         let content_type = msg.get(Name::ContentType).unwrap_or_default();
         let user = user_of(msg.uri());
         let call = Call {

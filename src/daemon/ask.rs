@@ -5,10 +5,13 @@
 
 use crate::bridge::{DeskView, OrdinaryView, Shard};
 use crate::emergency::facts::{CallId, TrunkId};
-use crate::emergency::gateway::CallView;
+use crate::emergency::gateway::{CallView, Lead};
 use crate::emergency::lease::{View, ViewMark};
+use crate::emergency::prerequisites::CameBack;
 use crate::emergency::presence::{self, PresenceState};
-use crate::words::Private;
+use crate::words::{E164, Private, Time};
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 /// Entries that are looked at in one turn at most.
@@ -41,6 +44,44 @@ pub enum Ask {
         after: usize,
         /// The answer.
         answer: oneshot::Sender<Slice<OrdinaryView, usize>>,
+    },
+    /// A test call that the daemon places as an agent would; asked of the front.
+    Dial {
+        /// Her id.
+        agent: Private<String>,
+        /// The whole INVITE.
+        invite: Bytes,
+        /// What is answered.
+        heard: UnboundedSender<Bytes>,
+        /// When it was taken, or why not.
+        answer: oneshot::Sender<Result<Time, NoDial>>,
+    },
+    /// What that caller says next; asked of the front.
+    Say(Bytes),
+    /// Where callbacks to an agent's numbers would lead; asked of the front.
+    Leads {
+        /// Her id.
+        agent: Private<String>,
+        /// The answer.
+        answer: oneshot::Sender<Vec<Lead>>,
+    },
+    /// A call to a callback number of a trunk, to see whether it comes back; asked of the front.
+    CallOurselves {
+        /// The trunk.
+        trunk: TrunkId,
+        /// The number; any that is free otherwise.
+        number: Option<Private<E164>>,
+        /// Random: chooses among the free ones.
+        pick: u64,
+        /// What to ask for it with; none: there are not two numbers.
+        answer: oneshot::Sender<Option<u32>>,
+    },
+    /// What came of it, if anything yet; asked of the front.
+    SelfCall {
+        /// Which.
+        id: u32,
+        /// The answer.
+        answer: oneshot::Sender<Option<CameBack>>,
     },
     /// How many devices these agents have registered; asked of the front.
     Registered {
@@ -93,9 +134,24 @@ impl Ask {
                 let heard = story.site().trunk_ids().map(|(id, _)| id).filter(|id| shard.has_heard_of(*id));
                 let _ = answer.send(Neighbours { desks: shard.desks().collect(), trunks: heard.collect() });
             }
-            Self::Presence { .. } => {}
+            Self::SelfCall { id, answer } => {
+                let _ = answer.send(shard.self_call(id));
+            }
+            // The front's own business.
+            Self::Presence { .. } | Self::Dial { .. } | Self::Say(_) | Self::Leads { .. } | Self::CallOurselves { .. } => {}
         }
     }
+}
+
+/// Why a test call is not placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoDial {
+    /// Nobody has that id.
+    Nobody,
+    /// What is dialed is no test (RULES R5).
+    NoTest,
+    /// She has an open lease of an emergency call, which is not to be touched.
+    Leased,
 }
 
 /// What is known of the neighbours that are asked whether they answer.

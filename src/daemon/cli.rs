@@ -41,7 +41,7 @@ Signals of a running daemon: TERM stops it, HUP reloads its config.
 Exit codes: 0 done, 1 failed, 2 bad usage or bad config.";
 
 /// Commands of the contract that a later version brings.
-const LATER_COMMANDS: &[&str] = &["test-call", "nodes"];
+const LATER_COMMANDS: &[&str] = &["nodes"];
 
 /// Options of the contract that a later version brings: command, option, and whether it takes a value.
 const LATER_OPTIONS: &[(&str, &str, bool)] = &[("demo", "panel", false), ("route", "socket", true), ("route", "url", true)];
@@ -113,6 +113,17 @@ pub enum Command {
         /// The site and this agent alone
         #[arg(long, value_name = "ID", value_parser = private)]
         agent: Option<Private<String>>,
+        /// Which daemon.
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Place the test number as an agent would, and print each step of its path with its time
+    ///
+    /// No emergency centre is called. Exits with 1 if a step failed.
+    TestCall {
+        /// Who
+        #[arg(long, value_name = "ID", value_parser = private)]
+        agent: Private<String>,
         /// Which daemon.
         #[command(flatten)]
         reach: Reach,
@@ -380,6 +391,11 @@ pub enum What {
         /// Her alone.
         agent: Option<Private<String>>,
     },
+    /// `test-call`
+    TestCall {
+        /// Who.
+        agent: Private<String>,
+    },
     /// `presence`
     Presence {
         /// Who.
@@ -571,13 +587,7 @@ mod tests {
     #[test]
     fn what_this_version_lacks_is_refused_by_name_and_with_2() {
         let lines = LATER_COMMANDS.iter().map(|c| format!("e911d {c}"));
-        let others = [
-            "e911d test-call --agent alice --json",
-            "e911d nodes --json",
-            "e911d test-call --help",
-            "e911d demo --panel",
-            "e911d route 911 --url http://127.0.0.1",
-        ];
+        let others = ["e911d nodes --json", "e911d nodes --help", "e911d demo --panel", "e911d route 911 --url http://127.0.0.1"];
         for line in lines.chain(others.map(str::to_owned)) {
             let refusal = typed(&line).expect_err(&line);
             assert_eq!(refusal.exit_code(), 2, "{line}");

@@ -4,11 +4,11 @@
 //! decided and sent here, and no queue of ours lies in its way. Ordinary calls are handed to the threads of
 //! [`shards`](super::shards).
 
-use super::ask::{Ask, SetPresence};
+use super::ask::{Ask, NoDial, SetPresence};
 use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
-use crate::bridge::{Classifier, MediaOrder, Opened, Setup};
+use crate::bridge::{Classifier, MediaOrder, Opened, Setup, is_inside};
 use crate::emergency::facts::{AgentId, CallId, Input};
 use crate::emergency::presence::View;
 use crate::io::clock;
@@ -21,8 +21,8 @@ use crate::io::transport::udp::{Inbox, LARGEST, Ports, Received};
 use crate::io::transport::{Counters, Known, Sent};
 use crate::pool::PoolError;
 use crate::sip::scan::Unreadable;
-use crate::sip::{Flow, Message, Transport};
-use crate::words::{Row, Time};
+use crate::sip::{Flow, Message, Method, Transport};
+use crate::words::{Private, Row, Time};
 use bytes::Bytes;
 use std::io;
 use std::net::SocketAddr;
@@ -131,7 +131,8 @@ impl Front {
         let now = clock::now();
         let (to_refusals, refusals) = unbounded_channel();
         let Some(classifier) = parts.worker.shard().classifier() else { return Err(io::Error::other("shard 0 has no story")) };
-        let near = Near { streams: parts.streams, store: parts.store, ordinary: parts.ordinary, media: parts.media };
+        let near =
+            Near { streams: parts.streams, store: parts.store, ordinary: parts.ordinary, media: parts.media, inside: None };
         let mut front = Self {
             worker: parts.worker,
             classifier,
@@ -229,12 +230,52 @@ impl Front {
                     thread.ask(ask);
                 }
             }
+            Ask::Dial { agent, invite, heard, answer } => {
+                let _ = answer.send(self.dial(agent.reveal(), invite, heard));
+            }
+            Ask::Say(bytes) => self.say_inside(bytes),
+            Ask::Leads { agent, answer } => {
+                let story = self.worker.shard().story();
+                let _ = answer.send(story.map(|s| s.leads_of(agent.reveal(), clock::now())).unwrap_or_default());
+            }
+            Ask::CallOurselves { trunk, number, pick, answer } => {
+                let number = number.map(Private::into_revealed);
+                let _ = answer.send(self.worker.call_ourselves(trunk, number, pick, &mut self.near, clock::now()));
+            }
             _ => {
                 if matches!(ask, Ask::Neighbours { anew: true, .. }) {
                     self.worker.ask_desks(&mut self.near, clock::now());
                 }
                 ask.answer(self.worker.shard());
             }
+        }
+    }
+
+    /// Places a test call as this agent would, unless that might touch what is real.
+    fn dial(&mut self, id: &str, invite: Bytes, heard: UnboundedSender<Bytes>) -> Result<Time, NoDial> {
+        let story = self.worker.shard().story().ok_or(NoDial::Nobody)?;
+        let place = story.site().agents.iter().position(|a| a.id.reveal() == id);
+        let agent = place.and_then(|p| u32::try_from(p).ok()).map(AgentId).ok_or(NoDial::Nobody)?;
+        let msg = Message::scan(invite).map_err(|_| NoDial::NoTest)?;
+        if !story.is_test_for(agent, msg.uri()) {
+            return Err(NoDial::NoTest);
+        }
+        if story.has_real_lease(id) {
+            return Err(NoDial::Leased);
+        }
+        self.near.inside = Some((agent, heard));
+        let now = clock::now();
+        self.worker.receive_inside(agent, msg, &mut self.near, now);
+        Ok(now)
+    }
+
+    /// The rest of that call. A new INVITE is not for here.
+    fn say_inside(&mut self, bytes: Bytes) {
+        let Some(agent) = self.near.inside.as_ref().map(|(agent, _)| *agent) else { return };
+        if let Ok(msg) = Message::scan(bytes)
+            && (!msg.is_request() || msg.method() != Method::Invite)
+        {
+            self.worker.receive_inside(agent, msg, &mut self.near, clock::now());
         }
     }
 
@@ -448,10 +489,17 @@ struct Near {
     store: Box<dyn Store>,
     ordinary: Vec<Ordinary>,
     media: Media,
+    /// Who plays a caller of our own, and whom.
+    inside: Option<(AgentId, UnboundedSender<Bytes>)>,
 }
 
 impl Outside for Near {
     fn stream(&mut self, flow: Flow, bytes: Bytes) -> Sent {
+        if is_inside(flow) {
+            // Whoever played the caller may be gone.
+            let _ = self.inside.as_ref().map(|(_, heard)| heard.send(bytes));
+            return Sent::Yes;
+        }
         self.streams.send(flow, bytes)
     }
 

@@ -26,4 +26,5 @@ pub mod serve;
 pub mod shards;
 pub mod side;
 pub mod systemd;
+pub mod test_call;
 pub mod worker;

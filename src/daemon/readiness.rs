@@ -9,6 +9,7 @@ use super::ask::{Ask, Neighbours, SLICE};
 use super::config::{Agent, Config};
 use super::front::Command;
 use super::side::Cause;
+use crate::emergency::facts::TrunkId;
 use crate::emergency::prerequisites::{
     self, AgentFacts, CameBack, Check, DeskFacts, Location, Measured, SiteFacts, TrunkFacts, Way, desk_answers, of_agent, of_site,
 };
@@ -17,7 +18,7 @@ use crate::io::clock;
 use crate::io::notifier::failure::Failure;
 use crate::io::notifier::smtp::Smtp;
 use crate::io::notifier::template::{ALL_LANGUAGES, ALL_NAMES, lint};
-use crate::words::{Country, Time, wall};
+use crate::words::{Country, E164, Private, Time, wall};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,8 @@ use tracing::info;
 const FRESH: Duration = Duration::from_secs(10);
 /// How long a desk, or the mail server, may take.
 const PATIENCE: Duration = Duration::from_millis(4500);
+/// How long a call to ourselves may take; the front gives up before that.
+const SELF_CALL: Duration = Duration::from_secs(10);
 /// Between two looks at what is being measured.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Between two rounds while an alarm of theirs stands.
@@ -38,6 +41,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Readiness {
     measured: Mutex<Measurements>,
+    /// One test call at a time.
+    pub(super) test_call: tokio::sync::Mutex<()>,
     /// One round at a time.
     round: tokio::sync::Mutex<()>,
     /// Where both clocks stood at the start.
@@ -69,6 +74,7 @@ pub async fn run(api: Api) {
     tokio::time::sleep(api.board.config().readiness.after).await;
     loop {
         measure(&api, Duration::ZERO).await;
+        call_every_trunk(&api).await;
         let facts = site_facts(&api);
         let failed = of_site(&facts).iter().filter(|c| !c.ok).count();
         let raised = raise(&api, &facts);
@@ -104,6 +110,38 @@ pub async fn measure(api: &Api, fresh: Duration) {
     measured.at = Some(now);
     measured.neighbours = neighbours.map(|found| (found, now)).or(measured.neighbours.take());
     measured.mail = mail.map(|mail| (mail, now));
+}
+
+/// A free number of every trunk is called, one trunk after the other.
+async fn call_every_trunk(api: &Api) {
+    if !api.board.config().readiness.self_call {
+        return;
+    }
+    let site = api.board.site();
+    for (id, trunk) in site.trunk_ids().filter(|(id, _)| site.shelves.iter().any(|s| s.trunk == *id)) {
+        let came_back = call_ourselves(api, id, None).await;
+        api.readiness.measured().came_back.insert(trunk.name.clone(), (came_back, clock::now()));
+    }
+}
+
+/// Calls a number of ours over its trunk, any free one where none is said, and waits for what comes of it.
+pub(super) async fn call_ourselves(api: &Api, trunk: TrunkId, number: Option<Private<E164>>) -> CameBack {
+    let (answer, answered) = oneshot::channel();
+    let begin = Ask::CallOurselves { trunk, number, pick: random(), answer };
+    if api.front.send(Command::Ask(begin)).is_err() {
+        return CameBack::No;
+    }
+    let Ok(Some(id)) = answered.await else { return CameBack::NoNumber };
+    let until = clock::now() + SELF_CALL;
+    while clock::now() < until {
+        tokio::time::sleep(PAUSE).await;
+        let (answer, answered) = oneshot::channel();
+        let _ = api.front.send(Command::Ask(Ask::SelfCall { id, answer }));
+        if let Ok(Some(came_back)) = answered.await {
+            return came_back;
+        }
+    }
+    CameBack::No
 }
 
 async fn ask_neighbours(api: &Api) -> Option<Neighbours> {
@@ -261,8 +299,11 @@ fn location(config: &Config, agent: &Agent, country: Country) -> Location {
 
 /// A tenth more or less, so that nodes that started together do not stay together.
 fn jittered(every: Duration) -> Duration {
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    every.mul_f64(0.9 + (random % 1000) as f64 / 5000.0)
+    every.mul_f64(0.9 + (random() % 1000) as f64 / 5000.0)
+}
+
+fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::readiness::{self, Readiness};
 use super::records::Records;
 use super::roster::{self, Joined, Roster};
 use super::shards::{Common, Ordinary};
-use super::side::{SideSender, SideThread, Status, ToSide};
+use super::side::{Cause, SideSender, SideThread, Status, ToSide};
 use super::worker::Worker;
 use super::{log, serve, systemd};
 use crate::io::clock;
@@ -162,7 +162,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     let alarms = Arc::clone(&status);
     let (outbox, questions) = channel(WAITING_CHANGES);
     let templates = Arc::new(Templates::new(keeper.clone(), &saved));
-    let notifier = Notifier::new(notify_settings, move |failing| alarms.set_alarm("mail_failing", failing))
+    let notifier = Notifier::new(notify_settings, move |failing| alarms.set_alarm_for(Cause::Keeping, "mail_failing", failing))
         .with_store(keeper.clone(), &saved)
         .with_templates(Arc::clone(&templates))
         .with_questions(questions);
@@ -364,7 +364,7 @@ fn secure(config: &Config, assembled: &Assembled) -> Result<Option<Arc<Secure>>,
 /// What keeps leases. A new kind of store is an arm here.
 fn open_store(config: &Config, status: &Arc<Status>) -> Result<Opened, Failure> {
     let status = Arc::clone(status);
-    let store_failed = move |failed| status.set_alarm("store_failed", failed);
+    let store_failed = move |failed| status.set_alarm_for(Cause::Keeping, "store_failed", failed);
     Ok(sqlite::open(&config.node.state_dir, &clock::boot_id(), Box::new(store_failed))?)
 }
 

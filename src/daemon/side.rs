@@ -75,8 +75,10 @@ impl SideSender {
 /// Who says that something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cause {
-    /// What happened on a call, to a mail or to a row.
+    /// What happened on a call.
     Event,
+    /// What happened to a row or a mail.
+    Keeping,
     /// A prerequisite that was looked at.
     Check,
 }
@@ -167,7 +169,7 @@ impl Status {
         let _ = self.teller.set(teller);
     }
 
-    /// What happens says that something is wrong, or right again.
+    /// The calls say that something is wrong, or right again.
     pub(super) fn set_alarm(&self, name: &'static str, raised: bool) {
         self.set_alarm_for(Cause::Event, name, raised);
     }

@@ -5,14 +5,14 @@
 
 use super::side::{SideSender, ToSide};
 use crate::bridge::{Do, MediaOrder, Opened, Setup, Shard};
-use crate::emergency::facts::{CallId, Input, Side};
+use crate::emergency::facts::{AgentId, CallId, Input, Side, TrunkId};
 use crate::io::kill;
 use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
 use crate::pool::PoolError;
 use crate::sip::{ClientKey, Flow, Message, Transmit, Transport};
-use crate::words::{Row, Saved, Time};
+use crate::words::{E164, Row, Saved, Time};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -102,6 +102,30 @@ impl Worker {
     pub fn ask_desks(&mut self, outside: &mut impl Outside, now: Time) {
         self.shard.ask_desks(now);
         self.drain(outside, now);
+    }
+
+    /// What the caller of our own says, who is this agent.
+    pub fn receive_inside(&mut self, agent: AgentId, msg: Message, outside: &mut impl Outside, now: Time) {
+        self.shard.receive_inside(agent, msg, now);
+        self.drain(outside, now);
+    }
+
+    /// Calls a number of ours over its trunk, any free one where none is said; see [`Shard::self_call`].
+    pub fn call_ourselves(
+        &mut self,
+        trunk: TrunkId,
+        number: Option<E164>,
+        pick: u64,
+        outside: &mut impl Outside,
+        now: Time,
+    ) -> Option<u32> {
+        let spare = self.shard.story()?.spare_numbers(trunk, now);
+        let at = |n: u64| usize::try_from(n % spare.len().max(1) as u64).ok();
+        let called = number.or_else(|| spare.get(at(pick)?).copied())?;
+        let shown = spare.iter().cycle().skip(at(pick)?).take(spare.len()).copied().find(|n| *n != called)?;
+        let id = self.shard.call_ourselves(trunk, called, shown, now);
+        self.drain(outside, now);
+        id
     }
 
     /// A callback needs the line that this ordinary call takes.

@@ -4,7 +4,10 @@
 //! when to call again. `Gateway::invite` is the function to read first: it is the requirement, step by step. The
 //! gateway owns its calls and runs on one thread; it sends nothing, writes nothing and waits for nobody.
 
+mod rehearsal;
 mod restart;
+
+pub use rehearsal::Lead;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -41,8 +44,14 @@ const LOOP_STANDS: Duration = Duration::from_secs(60);
 /// How long the alarm for a call that no trunk took stands after the last one, if none is connected meanwhile.
 const NOT_CONNECTED_STANDS: Duration = Duration::from_secs(3600);
 
-/// How often it is looked whether every shelf has a free number again, while an alarm says that one has none.
+/// How long the alarm for rows that could not be read after a restart stands: what they said is lost, and is not news for ever.
+const DAMAGE_STANDS: Duration = Duration::from_secs(3600);
+
+/// How long it takes at least until it is looked whether every shelf has a free number again, while an alarm says that one
+/// has none.
 const POOL_LOOK: Duration = Duration::from_secs(4);
+/// A lease may end, or a number be given back, before any quarantine does.
+const LONGEST_POOL_LOOK: Duration = Duration::from_secs(60);
 
 /// The emergency calls, callbacks and leases of a node.
 #[derive(Debug)]
@@ -63,6 +72,8 @@ pub struct Gateway {
     loop_until: Option<Time>,
     /// Until when the alarm for a call that no trunk took stands.
     not_connected_until: Option<Time>,
+    /// Until when the alarm for rows that could not be read stands.
+    damage_until: Option<Time>,
     /// When it is looked for free numbers again.
     pool_look: Option<Time>,
     out: Outputs,
@@ -134,6 +145,7 @@ impl Gateway {
             timers: BTreeSet::new(),
             loop_until: None,
             not_connected_until: None,
+            damage_until: None,
             pool_look: None,
             out: Outputs::default(),
         })
@@ -462,6 +474,9 @@ impl Gateway {
         if self.not_connected_until.take_if(|until| *until <= now).is_some() {
             self.out.alarm("call_not_connected", false);
         }
+        if self.damage_until.take_if(|until| *until <= now).is_some() {
+            self.out.alarm("store_failed", false);
+        }
         while let Some(side) = self.presence.back(now) {
             self.out.side(side);
         }
@@ -472,21 +487,26 @@ impl Gateway {
 
     /// The alarms of the pool clear by themselves, once every shelf has a number that no quarantine holds.
     fn look_for_free_numbers(&mut self, now: Time) {
-        if !["pool_low", "pool_empty"].into_iter().any(|name| self.out.is_raised(name)) {
-            self.pool_look = None;
-        } else if self.pool_look.is_none_or(|at| at <= now) {
-            let every = (0u16..).map(ShelfId).zip(&self.site.shelves);
-            let plenty = every.into_iter().all(|(shelf, _)| ladder::has_rested(&self.site, &self.pool, shelf, now));
-            if plenty && self.pool_look.is_some() {
-                ["pool_low", "pool_empty"].into_iter().for_each(|name| self.out.alarm(name, false));
+        let raised = ["pool_low", "pool_empty"].into_iter().any(|name| self.out.is_raised(name));
+        self.pool_look = match self.pool_look {
+            _ if !raised => None,
+            None => Some(now + POOL_LOOK),
+            Some(at) if at > now => Some(at),
+            Some(_) => {
+                let shelves = (0u16..).map(ShelfId).zip(&self.site.shelves);
+                let wait = shelves.map(|(shelf, _)| ladder::rests_for(&self.site, &self.pool, shelf, now)).max();
+                let wait = wait.unwrap_or_default();
+                if wait.is_zero() {
+                    ["pool_low", "pool_empty"].into_iter().for_each(|name| self.out.alarm(name, false));
+                }
+                (!wait.is_zero()).then_some(now + wait.clamp(POOL_LOOK, LONGEST_POOL_LOOK))
             }
-            self.pool_look = (!plenty || self.pool_look.is_none()).then_some(now + POOL_LOOK);
-        }
+        };
     }
 
     fn next_due(&self) -> Option<Time> {
         let calls = self.timers.first().map(|(at, _)| *at);
-        let alarms = [self.loop_until, self.not_connected_until, self.pool_look];
+        let alarms = [self.loop_until, self.not_connected_until, self.damage_until, self.pool_look];
         [calls, self.presence.next_due(), self.leases.next_due()].into_iter().chain(alarms).flatten().min()
     }
 

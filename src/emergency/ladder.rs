@@ -109,12 +109,13 @@ pub struct Step {
     pub rests_until: Option<Time>,
 }
 
-/// Whether this shelf has a number that is neither leased nor in quarantine (RULES L6).
-pub fn has_rested(site: &Site, pool: &Pool, shelf: ShelfId, now: Time) -> bool {
+/// How long until this shelf has a number that is neither leased nor in quarantine (RULES L6); zero if it has one, and
+/// without end while all are leased.
+pub fn rests_for(site: &Site, pool: &Pool, shelf: ShelfId, now: Time) -> Duration {
     match pool.head_idle(shelf, now) {
-        Some(Rest::Unused) => true,
-        Some(Rest::For(time)) => time >= site.callback.quarantine,
-        None => false,
+        Some(Rest::Unused) => Duration::ZERO,
+        Some(Rest::For(time)) => site.callback.quarantine.saturating_sub(time),
+        None => Duration::MAX,
     }
 }
 
@@ -172,7 +173,7 @@ impl Shelves {
 impl Supply<'_> {
     /// A number whose quarantine is over, or that never had one.
     fn free(&self, shelf: ShelfId) -> Option<Lease> {
-        if has_rested(self.site, self.pool, shelf, self.now) { self.pool.lease(shelf, self.holder) } else { None }
+        if rests_for(self.site, self.pool, shelf, self.now).is_zero() { self.pool.lease(shelf, self.holder) } else { None }
     }
 
     fn longest_rested(&self, shelves: impl Iterator<Item = ShelfId>) -> Option<Lease> {

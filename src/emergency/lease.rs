@@ -399,6 +399,17 @@ impl Leases {
         (found, next.map(|end| ViewMark { record: end - 1, number: u16::MAX }))
     }
 
+    /// Whether this key has an open lease that is not a test's.
+    pub fn has_real(&self, key: &str) -> bool {
+        self.by_key.get(key).and_then(|id| self.get(*id)).is_some_and(|record| !record.test)
+    }
+
+    /// The numbers of this key's open lease, with their trunks.
+    pub fn numbers_of(&self, key: &str) -> impl Iterator<Item = (E164, TrunkId)> {
+        let record = self.by_key.get(key).and_then(|id| self.get(*id));
+        record.into_iter().flat_map(|record| record.held.iter().map(|held| (held.number, held.trunk)))
+    }
+
     fn view(&self, record: &Record, held: &Held) -> View {
         View {
             number: Private::new(held.number),

@@ -17,6 +17,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// How long the daemon may take; it gives up by itself before that.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The same for a test call.
+const LONG_PATIENCE: Duration = Duration::from_secs(95);
 
 /// Why a command that talks to the daemon fails.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +147,8 @@ impl Line {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(Failure::Broken("it takes too long".to_owned())))
+        let patience = if path.ends_with("/test-call") { LONG_PATIENCE } else { PATIENCE };
+        tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| Err(Failure::Broken("it takes too long".to_owned())))
     }
 
     fn host(&self) -> &str {

@@ -69,6 +69,7 @@ async fn obey(line: &mut Line, json: bool, what: &What) -> Result<(), Failure> {
         What::Alarms => list(line, json, "alarms", table::ALARMS).await,
         What::Records { format, since, limit } => records(line, json, *format, since.as_deref(), *limit).await,
         What::Ready { agent } => ready::obey(line, json, agent.as_ref().map(|a| a.reveal().as_str())).await,
+        What::TestCall { agent } => ready::test_call(line, json, agent.reveal()).await,
         What::Outbox => list(line, json, "outbox", table::OUTBOX).await,
         What::Presence { id, state, note, dismiss } => {
             presence::obey(line, json, id.reveal(), state.as_deref(), note.as_deref(), *dismiss).await

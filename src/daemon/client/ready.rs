@@ -1,7 +1,8 @@
-//! `ready`: what is in place for the day, and what is to be done.
+//! `ready` and `test-call`: what is in place for the day, and what is to be done.
 
 use super::http::{Failure, Line, escaped};
 use super::{PAGE, say, say_text};
+use hyper::Method;
 use serde_json::{Value, json};
 
 /// Runs `ready [--agent ID]`. [`Failure::Unready`] if anything is missing.
@@ -16,6 +17,26 @@ pub(super) async fn obey(line: &mut Line, as_json: bool, agent: Option<&str>) ->
         say_text(&in_words(&report))?
     }
     if report["ok"] == true { Ok(()) } else { Err(Failure::Unready) }
+}
+
+/// Runs `test-call --agent ID`. [`Failure::Unready`] if a step failed.
+pub(super) async fn test_call(line: &mut Line, as_json: bool, agent: &str) -> Result<(), Failure> {
+    let path = format!("agents/{}/test-call", escaped(agent));
+    let report = line.send(Method::POST, &path, &[], None).await?.body;
+    if as_json {
+        say(&report)?
+    } else {
+        say_text(&steps_in_words(&report))?
+    }
+    if report["ok"] == true { Ok(()) } else { Err(Failure::Unready) }
+}
+
+fn steps_in_words(report: &Value) -> String {
+    let step = |step: &Value| {
+        let mark = if step["ok"] == true { "ok    " } else { "FAILED" };
+        format!("{:>6} ms  {mark} {}: {}\n", step["ms"].as_u64().unwrap_or(0), clean(&step["name"]), clean(&step["why"]))
+    };
+    report["steps"].as_array().into_iter().flatten().map(step).collect()
 }
 
 /// The site and one agent.

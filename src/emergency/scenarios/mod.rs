@@ -1,5 +1,6 @@
 //! The story played through: facts in, decisions out, the clock is a number.
 
+mod alarms;
 mod callbacks;
 mod leases;
 mod placing;

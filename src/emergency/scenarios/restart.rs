@@ -111,6 +111,8 @@ fn l1_a_lease_that_the_store_cannot_read_is_skipped_and_its_number_rests() {
     assert!(w.heard().contains(&"alarm store_failed raised".to_owned()));
     assert_eq!((state(&w, ada), state(&w, bob)), (None, Some("open")));
     assert!((0..8).all(|n| w.short_call(&format!("g{n}")) != ada));
+    w.wait(Duration::from_secs(3601));
+    assert!(w.heard().contains(&"alarm store_failed cleared".to_owned()));
 }
 
 #[test]
