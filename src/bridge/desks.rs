@@ -72,7 +72,7 @@ impl Shard {
         let bytes = compose::options(Plain {
             user: user.as_deref(),
             host: &host,
-            stream: way.flow.transport.is_reliable(),
+            transport: way.flow.transport,
             via,
             from: &format!("sip:{}", self.setup.links.domain),
             id: &id,

@@ -20,6 +20,7 @@ pub const INSIDE: Flow = Flow {
     listener: 0,
     remote: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9),
     connection: CONNECTION,
+    name: 0,
 };
 
 /// Whether this leads to the caller of our own.

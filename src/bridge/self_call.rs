@@ -47,7 +47,7 @@ impl Shard {
         let flow = link.flow;
         let uri = format!("sip:{called}@{}{};user=phone", link.host, flow.transport.uri_param());
         let local = format!("<sip:{shown}@{}>", self.setup.links.domain);
-        let ours = contact(&shown.to_string(), self.endpoint.locals(), flow);
+        let ours = contact(&shown.to_string(), self.endpoint.locals(), flow, uri.as_bytes());
         let id = self.next_seq();
         let owner = Owner::Own(Errand::SelfCall(id));
         let remote = format!("<{uri}>");

@@ -6,7 +6,7 @@
 
 use super::api::Api;
 use super::ask::{Ask, Neighbours, SLICE};
-use super::config::{Agent, Config};
+use super::config::{Agent, Config, Tls};
 use super::front::Command;
 use super::side::Cause;
 use crate::emergency::facts::TrunkId;
@@ -210,8 +210,18 @@ fn site_facts(api: &Api) -> SiteFacts {
         drift,
         store_works: !alarms.contains_key("store_failed"),
         store_is_fast: !alarms.contains_key("store_slow"),
-        certificate_days: None,
+        certificate_days: config.tls.as_ref().map(|tls| days_left(tls, clock::wall())),
         calls_itself: config.readiness.self_call,
+    }
+}
+
+/// How many days the certificate is still good; negative where it is not, or not yet, or could not be read.
+fn days_left(tls: &Tls, wall: Duration) -> i64 {
+    let Some(material) = &tls.material else { return -1 };
+    let (from, until) = (material.identities.from, material.identities.until);
+    match until.checked_sub(wall) {
+        Some(left) if from <= wall => i64::try_from(left.as_secs() / (24 * 3600)).unwrap_or(i64::MAX),
+        _ => -1,
     }
 }
 

@@ -4,6 +4,7 @@
 //! when to call again. `Gateway::invite` is the function to read first: it is the requirement, step by step. The
 //! gateway owns its calls and runs on one thread; it sends nothing, writes nothing and waits for nobody.
 
+mod alarms;
 mod rehearsal;
 mod restart;
 
@@ -12,7 +13,6 @@ pub use rehearsal::Lead;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::abroad::Whereabouts;
 use super::call::{self, CallEvent, EmergencyCall, Facts, World};
@@ -20,7 +20,6 @@ use super::callback::{self, Situation};
 use super::caller::{self, Caller, Directory, number_in};
 use super::devices::Devices;
 use super::facts::{AgentId, CallEffect, CallId, Called, CallerEvidence, DeviceId, Input, Invite, Origin, Output, Side, TrunkId};
-use super::ladder;
 use super::lane::Lane;
 use super::lease::{Found, Leases, RecordId, View, ViewMark};
 use super::notice::{About, Notice};
@@ -37,21 +36,6 @@ use crate::words::{E164, Private, Time};
 
 /// Leases that end in one step at most; the rest follows in the next, so that no call waits for them.
 const EXPIRIES_AT_ONCE: usize = 64;
-
-/// How long the alarm for looping calls stands after the last one (RULES P12).
-const LOOP_STANDS: Duration = Duration::from_secs(60);
-
-/// How long the alarm for a call that no trunk took stands after the last one, if none is connected meanwhile.
-const NOT_CONNECTED_STANDS: Duration = Duration::from_secs(3600);
-
-/// How long the alarm for rows that could not be read after a restart stands: what they said is lost, and is not news for ever.
-const DAMAGE_STANDS: Duration = Duration::from_secs(3600);
-
-/// How long it takes at least until it is looked whether every shelf has a free number again, while an alarm says that one
-/// has none.
-const POOL_LOOK: Duration = Duration::from_secs(4);
-/// A lease may end, or a number be given back, before any quarantine does.
-const LONGEST_POOL_LOOK: Duration = Duration::from_secs(60);
 
 /// The emergency calls, callbacks and leases of a node.
 #[derive(Debug)]
@@ -307,7 +291,7 @@ impl Gateway {
     fn refuse_loop(&mut self, invite: &Invite<'_>, now: Time) {
         let text = "The emergency call goes in circles";
         self.out.call(CallEffect::Refuse { call: invite.call, status: 483, retry_after: None, text });
-        self.loop_until = Some(now + LOOP_STANDS);
+        self.loop_until = Some(now + alarms::LOOP_STANDS);
         self.out.alarm("loop", true);
         self.out.log("emergency call refused: it goes in circles", invite.call, None);
     }
@@ -338,7 +322,7 @@ impl Gateway {
 
     fn then_alarm_loop(&mut self, call: &mut EmergencyCall, looping: bool, now: Time) {
         if looping {
-            self.loop_until = Some(now + LOOP_STANDS);
+            self.loop_until = Some(now + alarms::LOOP_STANDS);
             let news = self.out.alarm_news("loop", true);
             news.into_iter().for_each(|side| call.facts_mut().then(side, &mut self.out));
         }
@@ -380,7 +364,7 @@ impl Gateway {
         self.agent_is_free(facts.record, now);
         if !facts.about.test && self.out.is_raised("call_not_connected") {
             let stands = ended.outcome == Outcome::NotConnected;
-            self.not_connected_until = if stands { Some(now + NOT_CONNECTED_STANDS) } else { self.not_connected_until };
+            self.not_connected_until = if stands { Some(now + alarms::NOT_CONNECTED_STANDS) } else { self.not_connected_until };
         }
         if !facts.about.test {
             self.end_presence(facts.about.caller.agent().map(|a| a.id.clone()), ended.by, now);
@@ -468,15 +452,7 @@ impl Gateway {
                 break;
             }
         }
-        if self.loop_until.take_if(|until| *until <= now).is_some() {
-            self.out.alarm("loop", false);
-        }
-        if self.not_connected_until.take_if(|until| *until <= now).is_some() {
-            self.out.alarm("call_not_connected", false);
-        }
-        if self.damage_until.take_if(|until| *until <= now).is_some() {
-            self.out.alarm("store_failed", false);
-        }
+        self.clear_alarms(now);
         while let Some(side) = self.presence.back(now) {
             self.out.side(side);
         }
@@ -485,29 +461,9 @@ impl Gateway {
         self.write_down(now);
     }
 
-    /// The alarms of the pool clear by themselves, once every shelf has a number that no quarantine holds.
-    fn look_for_free_numbers(&mut self, now: Time) {
-        let raised = ["pool_low", "pool_empty"].into_iter().any(|name| self.out.is_raised(name));
-        self.pool_look = match self.pool_look {
-            _ if !raised => None,
-            None => Some(now + POOL_LOOK),
-            Some(at) if at > now => Some(at),
-            Some(_) => {
-                let shelves = (0u16..).map(ShelfId).zip(&self.site.shelves);
-                let wait = shelves.map(|(shelf, _)| ladder::rests_for(&self.site, &self.pool, shelf, now)).max();
-                let wait = wait.unwrap_or_default();
-                if wait.is_zero() {
-                    ["pool_low", "pool_empty"].into_iter().for_each(|name| self.out.alarm(name, false));
-                }
-                (!wait.is_zero()).then_some(now + wait.clamp(POOL_LOOK, LONGEST_POOL_LOOK))
-            }
-        };
-    }
-
     fn next_due(&self) -> Option<Time> {
         let calls = self.timers.first().map(|(at, _)| *at);
-        let alarms = [self.loop_until, self.not_connected_until, self.damage_until, self.pool_look];
-        [calls, self.presence.next_due(), self.leases.next_due()].into_iter().chain(alarms).flatten().min()
+        [calls, self.presence.next_due(), self.leases.next_due(), self.next_alarm()].into_iter().flatten().min()
     }
 
     fn agent_id(&self, id: RecordId) -> Option<Private<String>> {

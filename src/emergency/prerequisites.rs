@@ -186,7 +186,7 @@ pub fn way(site: &Site, agent: &Arc<Agent>) -> Way {
     let dialed = site.numbers.recognise(format!("sip:{number}@x").as_bytes(), country).filter(|d| !d.service.is_test());
     let caller = caller::Caller { who: caller::Who::Agent(Arc::clone(agent)), peer: agent.peer };
     let because = dialed.map(|dialed| {
-        let question = Question { dialed: &dialed, caller: &caller, came_over: None, call: CallId(0) };
+        let question = Question { dialed: &dialed, caller: &caller, came_over: None, call: CallId(0), protected: false };
         decide(site, &Health::default(), &question).because
     });
     Way { number, because }
@@ -402,7 +402,7 @@ fn store(facts: &SiteFacts) -> Check {
 fn certificate(days: i64) -> Check {
     const NAME: &str = "certificate";
     match days {
-        ..0 => Check::bad(NAME, "is no longer valid: renew tls.certificate and reload"),
+        ..0 => Check::bad(NAME, "is not valid now: renew tls.certificate and reload"),
         0..LEAST_DAYS => Check::bad(NAME, format!("is valid for {days} days more: renew tls.certificate and reload")),
         LEAST_DAYS.. => Check::good(NAME, format!("is valid for {days} days")),
     }

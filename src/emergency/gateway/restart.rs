@@ -23,7 +23,7 @@ impl Gateway {
         self.presence = Presence::restore(saved, self.site.presence_hold, now, |side| self.out.side(side));
         if damaged > 0 {
             self.out.alarm("store_failed", true);
-            self.damage_until = Some(now + super::DAMAGE_STANDS);
+            self.damage_until = Some(now + super::alarms::DAMAGE_STANDS);
             self.out.log("rows of the store could not be read", CallId(0), None);
         }
         self.write_down(now);
