@@ -14,5 +14,6 @@ mod presence;
 mod read_back;
 mod restart;
 mod second_calls;
+mod self_calls;
 mod trunk_digest;
 mod world;

@@ -211,7 +211,7 @@ impl World {
         })
     }
 
-    fn drain(&mut self) {
+    pub fn drain(&mut self) {
         while let Some(what) = self.shard.poll() {
             match what {
                 Do::Send(t) => {
