@@ -248,6 +248,13 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\npassword_file = \"x\"", "trunk[0].password_file", "cannot be read"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\npassword = \"x\"", "trunk[0].password", "needs a username"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nusername = \"x\"", "trunk[0].username", "needs a password"),
+        (
+            "[callback]",
+            "[presence]\nkind = \"sip-publish\"\nserver = \"sip:127.0.0.1\"\nusername = \"x\"\n[callback]",
+            "presence.username",
+            "needs a password",
+        ),
+        ("[callback]", "[presence]\nusername = \"x\"\npassword = \"y\"\n[callback]", "presence.username", "is for sip-publish"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nsrtp = \"offer\"", "trunk[0].srtp", "not in this version"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nmedia = \"anchor\"", "trunk[0].media", "not in this version"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nlocation = \"pdif\"", "trunk[0].location", "did you mean \"pidf\""),

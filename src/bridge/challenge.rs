@@ -1,10 +1,13 @@
-//! Trunks that ask who we are: 401 and 407 are answered on the same trunk, and whoever waits hears nothing of it (RULES P6).
+//! Trunks, and a presence server, that ask who we are: 401 and 407 are answered there, and whoever waits hears nothing of
+//! it (RULES P6).
 //!
 //! A trunk's credentials answer that trunk's challenges only: those to what was sent to its own address. Inside a dialog a
 //! challenge may come from whoever is at its far end, and requests may go elsewhere; there it must be of the realm that the
-//! trunk named before, if it named one.
+//! trunk named before, if it named one. The presence server's credentials answer challenges to what was sent there, and no
+//! others.
 
 use super::call::{Fate, Owner};
+use super::links::Credentials;
 use super::own::Errand;
 use super::shard::Shard;
 use crate::emergency::facts::{Origin, TrunkId};
@@ -13,12 +16,20 @@ use crate::sip::header::auth_param;
 use crate::sip::{ClientKey, Flow, Message, Name, Request};
 use crate::words::Time;
 use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 
 /// Challenges to one request that are answered: one each of two proxies on the way, and each of these may find its nonce
 /// too old.
 const MOST_ANSWERS: u8 = 4;
 
-/// What a trunk asked for last.
+/// Whose credentials are asked for.
+#[derive(Clone, Copy)]
+enum Account {
+    Trunk(TrunkId),
+    Presence,
+}
+
+/// What a trunk, or the presence server, asked for last.
 #[derive(Default)]
 pub(super) struct TrunkKey {
     realm: Vec<u8>,
@@ -32,21 +43,21 @@ impl Shard {
     /// refused.
     pub(super) fn answer_challenge(&mut self, tx: ClientKey, owner: Owner, msg: &Message, now: Time) -> bool {
         let Some(request) = self.endpoint.challenged(tx).filter(|r| r.answers < MOST_ANSWERS) else { return false };
-        let trunk = match owner {
-            Owner::Own(Errand::Probe(trunk, _)) => Some(trunk),
-            _ => request.account.map(TrunkId),
+        let account = match owner {
+            Owner::Own(Errand::Probe(trunk, _)) => Some(Account::Trunk(trunk)),
+            Owner::Own(Errand::Publish(_)) => Some(Account::Presence),
+            _ => request.account.map(|trunk| Account::Trunk(TrunkId(trunk))),
         };
-        let Some(trunk) = trunk.filter(|_| self.may_go_on(&request, owner)) else { return false };
-        let links = &self.setup.links;
-        let Some(link) = links.trunks.get(usize::from(trunk.0)) else { return false };
-        let Some(credentials) = link.credentials.clone() else { return false };
+        let Some(account) = account.filter(|_| self.may_go_on(&request, owner)) else { return false };
+        let Some((home, credentials)) = self.who_is(account) else { return false };
         let (asks, answers) = match msg.status() {
             401 => (Name::WwwAuthenticate, Name::Authorization),
             _ => (Name::ProxyAuthenticate, Name::ProxyAuthorization),
         };
         // RFC 8760 section 2.4: the topmost that we understand.
-        let trunks_own = is_at(link.flow, request.flow);
-        let known = self.trunk_keys.get(usize::from(trunk.0)).map(|k| k.realm.as_slice());
+        let trunks_own = is_at(home, request.flow);
+        let known = self.key_for(account).map(|k| k.realm.clone());
+        let known = known.as_deref();
         let is_meant = |c: &Challenge| {
             let in_dialog = request.msg.to_tag().is_some();
             known.filter(|realm| in_dialog && !realm.is_empty()).map_or(trunks_own, |realm| realm == c.realm)
@@ -54,7 +65,7 @@ impl Shard {
         let mut challenges = msg.all(asks).filter_map(Challenge::parse);
         let Some(challenge) = challenges.find(|c| is_meant(c) && !was_refused(&request.msg, answers, c)) else { return false };
         let asked = Asked { method: request.msg.method_bytes(), uri: request.msg.uri(), body: request.msg.body() };
-        let count = self.count_answer(trunk, &challenge);
+        let count = self.count_answer(account, &challenge);
         let cnonce = self.cnonce(request.msg.call_id(), &challenge, count);
         let (user, password) = (credentials.user.reveal(), credentials.password.reveal());
         let value = challenge.answer(user.as_bytes(), password.as_bytes(), &asked, count, cnonce.as_bytes());
@@ -88,12 +99,31 @@ impl Shard {
         }
     }
 
-    fn count_answer(&mut self, trunk: TrunkId, challenge: &Challenge) -> u32 {
+    /// Where it is, and what answers its challenges.
+    fn who_is(&self, account: Account) -> Option<(Flow, Arc<Credentials>)> {
+        match account {
+            Account::Trunk(trunk) => {
+                let link = self.setup.links.trunks.get(usize::from(trunk.0))?;
+                Some((link.flow, link.credentials.clone()?))
+            }
+            Account::Presence => {
+                let publisher = self.setup.presence.as_ref()?;
+                Some((publisher.flow, publisher.credentials.clone()?))
+            }
+        }
+    }
+
+    fn key_for(&mut self, account: Account) -> Option<&mut TrunkKey> {
+        let Account::Trunk(trunk) = account else { return Some(&mut self.own.publications.key) };
         let place = usize::from(trunk.0);
         if self.trunk_keys.len() <= place {
             self.trunk_keys.resize_with(place + 1, TrunkKey::default);
         }
-        let Some(key) = self.trunk_keys.get_mut(place) else { return 1 };
+        self.trunk_keys.get_mut(place)
+    }
+
+    fn count_answer(&mut self, account: Account, challenge: &Challenge) -> u32 {
+        let Some(key) = self.key_for(account) else { return 1 };
         if key.nonce != challenge.nonce || key.realm != challenge.realm {
             *key = TrunkKey { realm: challenge.realm.clone(), nonce: challenge.nonce.clone(), count: 0 };
         }

@@ -76,7 +76,7 @@ impl Shard {
             via,
             from: &format!("sip:{}", self.setup.links.domain),
             id: &id,
-            seq: self.next_seq(),
+            seq: self.own.next_seq(),
         });
         self.endpoint.send(tx, bytes, now);
     }

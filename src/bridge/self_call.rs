@@ -48,7 +48,7 @@ impl Shard {
         let uri = format!("sip:{called}@{}{};user=phone", link.host, flow.transport.uri_param());
         let local = format!("<sip:{shown}@{}>", self.setup.links.domain);
         let ours = contact(&shown.to_string(), self.endpoint.locals(), flow, uri.as_bytes());
-        let id = self.next_seq();
+        let id = self.own.next_seq();
         let owner = Owner::Own(Errand::SelfCall(id));
         let remote = format!("<{uri}>");
         let far = self.endpoint.open_caller_dialog(local.clone().into(), remote.into(), uri.into(), ours, flow, owner);

@@ -10,7 +10,8 @@ use super::compose::{Dress, contact, user_of};
 use super::lines::{Agents, Lines};
 use super::links::{Classifier, Links};
 use super::ordinary::OrdinaryCall;
-use super::own::{Errand, Publisher};
+use super::own::Errand;
+use super::publication::Publisher;
 use super::read_back::MediaOrder;
 use super::registrar::Phones;
 use super::understood::Beyond;
@@ -181,6 +182,7 @@ impl Shard {
         }
         if self.story.is_some() {
             self.restore_devices(saved, now);
+            self.restore_publications(saved, now);
         }
         self.restore_calls(saved, now);
         self.tell_story(None, now);

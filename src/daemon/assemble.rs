@@ -107,7 +107,9 @@ pub fn assemble(
         config::PresenceKind::None | config::PresenceKind::Webhook(_) => None,
         config::PresenceKind::SipPublish(server) => {
             let flow = flow(&locals, server, "presence.server")?;
-            Some(Publisher { flow, host: host(server), time_scale: config.time_scale })
+            let credentials = config.presence.credentials.clone();
+            let credentials = credentials.map(|(user, password)| Arc::new(Credentials { user, password }));
+            Some(Publisher { flow, host: host(server), credentials, time_scale: config.time_scale })
         }
     };
     let passwords =

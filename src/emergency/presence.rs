@@ -129,9 +129,10 @@ impl Presence {
             let until = kept.hold.filter(|_| saved.same_boot).map_or(now + hold, Time::from_micros).min(now + hold);
             let hold = kept.busy.map(|_| until);
             presence.holds.extend(hold.map(|at| (at, agent.to_owned())));
-            if kept.busy.is_some() {
-                let agent = Private::new(agent.to_owned());
-                say(Side::Presence { agent, shown: PresenceState::Dnd, dnd: true, again: true });
+            let dnd = kept.busy.is_some();
+            let shown = if dnd { PresenceState::Dnd } else { kept.own };
+            if shown != PresenceState::Available {
+                say(Side::Presence { agent: Private::new(agent.to_owned()), shown, dnd, again: true });
             }
             let known = Known {
                 own: kept.own,

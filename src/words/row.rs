@@ -13,6 +13,8 @@ pub enum Table {
     Reserved,
     /// Who is shown busy, and what she was before (RULES A1).
     Presence,
+    /// What a presence server holds of ours, and under which tags (RULES A1).
+    Publication,
     /// Mails and other letters that are not delivered (RULES A4).
     Letter,
     /// Calls that are up (RULES B1).

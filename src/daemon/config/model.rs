@@ -525,6 +525,8 @@ pub struct Contacts {
 pub struct Presence {
     /// Where DND is told. Default: nowhere.
     pub kind: PresenceKind,
+    /// What answers the server's challenges (401, 407): `username` and `password`. Default: none.
+    pub credentials: Option<(Private<String>, Private<String>)>,
     /// How long DND stays after the trunk ended the call (RULES A1). Default 120 s.
     pub hold: Duration,
 }

@@ -437,7 +437,12 @@ fn presence(mut s: Section<'_>) -> Presence {
         Told::BySip => server.map_or(PresenceKind::None, PresenceKind::SipPublish),
         Told::ByWebhook => url.map_or(PresenceKind::None, PresenceKind::Webhook),
     };
-    let presence = Presence { kind, hold: duration(&mut s, "hold", Duration::from_secs(120), Duration::ZERO, DAY) };
+    let credentials = credentials(&mut s);
+    if told != Told::BySip && credentials.is_some() {
+        s.note("username", "is for sip-publish; a webhook's secret belongs in its url");
+    }
+    let hold = duration(&mut s, "hold", Duration::from_secs(120), Duration::ZERO, DAY);
+    let presence = Presence { kind, credentials, hold };
     s.finish();
     presence
 }
@@ -474,7 +479,7 @@ fn password(s: &mut Section<'_>) -> Option<Private<String>> {
     password
 }
 
-/// What answers a trunk's challenges: both, or neither.
+/// What answers a trunk's or the presence server's challenges: both, or neither.
 fn credentials(s: &mut Section<'_>) -> Option<(Private<String>, Private<String>)> {
     match (s.read("username", |text| value::words(text).map(Private::new)), password(s)) {
         (Some(user), Some(password)) => Some((user, password)),

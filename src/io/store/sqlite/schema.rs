@@ -5,10 +5,11 @@ use crate::words::Table;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// All but [`Table::Record`], which is not held in memory.
-pub(super) const TABLES: [Table; 9] = [
+pub(super) const TABLES: [Table; 10] = [
     Table::Lease,
     Table::Reserved,
     Table::Presence,
+    Table::Publication,
     Table::Letter,
     Table::Call,
     Table::Device,
@@ -18,7 +19,8 @@ pub(super) const TABLES: [Table; 9] = [
 ];
 
 /// What leads from each version to the next one. The version of a database is the number of steps it has behind it.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
     CREATE TABLE lease(key TEXT PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE reserved(key TEXT PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE presence(key TEXT PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -29,7 +31,9 @@ pub(super) const STEPS: &[&str] = &["
     CREATE TABLE template(key TEXT PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE node(key TEXT PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE record(key INTEGER PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT;
-"];
+",
+    "CREATE TABLE publication(key TEXT PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+];
 
 /// Writes a record, also if an attempt before this one has.
 pub(super) const PUT_RECORD: &str = "INSERT OR REPLACE INTO record(key, value, sum) VALUES(?, ?, ?)";
@@ -68,6 +72,7 @@ pub(super) const fn name(table: Table) -> &'static str {
         Table::Lease => "lease",
         Table::Reserved => "reserved",
         Table::Presence => "presence",
+        Table::Publication => "publication",
         Table::Letter => "letter",
         Table::Call => "call",
         Table::Device => "device",
@@ -86,6 +91,7 @@ macro_rules! statements {
                 Table::Lease => concat!($before, "lease", $after),
                 Table::Reserved => concat!($before, "reserved", $after),
                 Table::Presence => concat!($before, "presence", $after),
+                Table::Publication => concat!($before, "publication", $after),
                 Table::Letter => concat!($before, "letter", $after),
                 Table::Call => concat!($before, "call", $after),
                 Table::Device => concat!($before, "device", $after),
