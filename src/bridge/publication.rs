@@ -217,10 +217,9 @@ impl Shard {
             id: &id,
             seq,
         };
+        // A refresh may leave the body out (RFC 3903 section 4.3), and Kamailio's cache then forgets what it had: it is said again.
         let (expires, body) = match asked {
             Asked::Remove => (0, Vec::new()),
-            // A refresh has no body (RFC 3903 section 4.3).
-            Asked::Show(shown, life) if publication.held.as_ref().is_some_and(|h| h.shown == shown) => (life, Vec::new()),
             Asked::Show(shown, life) => (life, document(&aor, shown)),
         };
         let etag = publication.held.as_ref().map(|held| &*held.etag);

@@ -76,6 +76,26 @@ impl Kamailio {
         Self::run("tls.cfg", at, &definitions)
     }
 
+    /// The same; who publishes must show that it is `gw-user` with this password.
+    pub fn presence_with_password(at: SocketAddr, password: &str) -> Self {
+        Self::run("presence.cfg", at, &[format!("PRESENCE={}", at.ip()), text("PASSWORD", password)])
+    }
+
+    /// The PBX, which is its users' presence server as well: that they are registered, and what they do, it publishes itself.
+    pub fn with_presence(at: SocketAddr, gateway: SocketAddr) -> Self {
+        let mut definitions = of_gateway(gateway);
+        definitions.extend([format!("PBX={}", at.ip()), text("PBX_NAME", at.ip()), text("QUEUE", at)]);
+        definitions.push(text("PUBLISHES", format!("sip:{at}")));
+        Self::run("pbx.cfg", at, &definitions)
+    }
+
+    /// Publications for a user that are there: their documents.
+    pub fn publications(&self, user: &str) -> Vec<String> {
+        let list = self.ask(&["presence.presentity_list", "full"]).unwrap_or_default();
+        let of_user = |entry: &&str| entry.contains(&format!("user: {user}\n")) && entry.contains("event: presence\n");
+        list.split("\n}\n").filter(of_user).map(str::to_owned).collect()
+    }
+
     fn run(config: &str, at: SocketAddr, definitions: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tables = dir.path().join("tables");
