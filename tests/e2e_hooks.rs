@@ -347,3 +347,41 @@ fn a4_a_mail_that_was_not_delivered_outlives_kill_9_and_arrives_once() {
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!((mailbox.mails().len(), server.until_taken("/notice", 2).len()), (2, 2), "delivered ones are gone");
 }
+
+#[test]
+fn b1_presence_is_told_once_although_the_gateway_is_killed_in_the_call_and_after_it() {
+    require!("python3" from "python3");
+    let mut world = World::with(Transport::Udp, |net, mut config| {
+        config.more = hooked(net, "/notice", "/alarm", "/presence", "");
+        config.agent("alice", "").scaled(60)
+    });
+    let (mut pbx, mut trunk) = (Peer::udp(world.pbx()), Peer::udp(world.trunk_a()));
+    let call = Outgoing::new(world.at(), "alice", &world.uri("911"));
+    pbx.invite(&call);
+    let invite = trunk.request("INVITE");
+    trunk.answer(&invite, "psap");
+    let answer = pbx.response("INVITE", 200);
+    let mut near = pbx.ack(&call, &answer);
+    trunk.request("ACK");
+    let kill = |world: &mut World| {
+        std::thread::sleep(Duration::from_millis(400));
+        world.gateway.start_again(&[]);
+    };
+    // Nobody is there to be told yet.
+    kill(&mut world);
+    let server = Server::start(&world.net);
+    let states = |count: usize| {
+        let taken = server.until_taken("/presence", count);
+        taken.iter().map(|t| t["body"]["state"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(states(1), ["dnd"]);
+    kill(&mut world);
+    pbx.in_dialog(&mut near, "BYE", "");
+    let bye = trunk.request("BYE");
+    trunk.reply(&bye, "200 OK", "", "", "");
+    pbx.response("BYE", 200);
+    assert_eq!(states(2), ["dnd", "available"]);
+    kill(&mut world);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(states(2), ["dnd", "available"]);
+}

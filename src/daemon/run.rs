@@ -18,11 +18,12 @@ use super::shards::{Common, Ordinary};
 use super::side::{Cause, SideSender, SideThread, Status, ToSide};
 use super::worker::Worker;
 use super::{log, serve, systemd};
+use crate::emergency::presence;
 use crate::io::clock;
 use crate::io::media::{self, Media};
 use crate::io::notifier::post::Hook;
 use crate::io::notifier::smtp::Smtp;
-use crate::io::notifier::states::{Listeners, Teller};
+use crate::io::notifier::states::{Listeners, State, Teller};
 use crate::io::notifier::template::{Language, Templates};
 use crate::io::notifier::{self, Notifier};
 use crate::io::store::{Keeper, Opened, sqlite};
@@ -168,7 +169,9 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         .with_questions(questions);
     let (listeners, told) = watch::channel(listeners_of(&config)?);
     let (to_teller, states) = unbounded_channel();
-    let teller = Teller::new(told, keeper.clone(), &saved);
+    let shown =
+        presence::shown_before(&saved).map(|(agent, shown, dnd)| State::presence(agent, shown.word(), dnd, clock::wall()));
+    let teller = Teller::new(told, keeper.clone(), &saved, shown.collect());
     status.tell(to_teller);
     let side_thread = SideThread {
         queue: from_all,

@@ -111,6 +111,20 @@ struct Kept {
     hold: Option<u64>,
 }
 
+/// Who was not available when the store was last written: id, what she was shown as, and whether for an emergency.
+pub fn shown_before(saved: &Saved) -> impl Iterator<Item = (&str, PresenceState, bool)> {
+    let shown = saved.rows(Table::Presence).filter_map(|(agent, row)| Some((agent, decode::<Kept>(row)?)));
+    shown
+        .map(|(agent, kept)| (agent, kept.shown(), kept.busy.is_some()))
+        .filter(|(_, shown, _)| *shown != PresenceState::Available)
+}
+
+impl Kept {
+    fn shown(&self) -> PresenceState {
+        if self.busy.is_some() { PresenceState::Dnd } else { self.own }
+    }
+}
+
 impl fmt::Debug for Presence {
     /// Prints how many agents there are and none of them (promise 3).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,8 +143,7 @@ impl Presence {
             let until = kept.hold.filter(|_| saved.same_boot).map_or(now + hold, Time::from_micros).min(now + hold);
             let hold = kept.busy.map(|_| until);
             presence.holds.extend(hold.map(|at| (at, agent.to_owned())));
-            let dnd = kept.busy.is_some();
-            let shown = if dnd { PresenceState::Dnd } else { kept.own };
+            let (dnd, shown) = (kept.busy.is_some(), kept.shown());
             if shown != PresenceState::Available {
                 say(Side::Presence { agent: Private::new(agent.to_owned()), shown, dnd, again: true });
             }

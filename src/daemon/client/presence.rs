@@ -29,15 +29,40 @@ pub(super) async fn obey(
     if as_json { say(&shown) } else { say_text(&in_words(&shown)) }
 }
 
+/// As `dnd since 2026-11-22T19:00:00Z, for an emergency call; away (at lunch) after it`.
 fn in_words(shown: &Value) -> String {
-    let text = |key: &str| shown[key].as_str().unwrap_or_default().to_owned();
-    let mut words = format!("{} since {}", text("state"), text("since"));
-    if shown["emergency"] == true {
-        words.push_str(&format!(", for an emergency; {} after it", text("own")));
+    let text = |key: &str| shown[key].as_str().unwrap_or_default();
+    let note = match text("note") {
+        "" => String::new(),
+        note => format!(" ({})", note.replace(char::is_control, " ")),
+    };
+    let (state, since, own, until) = (text("state"), text("since"), text("own"), text("hold"));
+    match (shown["emergency"] == true, until) {
+        (false, _) => format!("{state}{note} since {since}\n"),
+        (true, "") => format!("{state} since {since}, for an emergency call; {own}{note} after it\n"),
+        (true, until) => {
+            format!("{state} since {since}, held after an emergency call; {own}{note} from {until}, or with --dismiss now\n")
+        }
     }
-    if !text("note").is_empty() {
-        words.push_str(&format!(" ({})", text("note").replace(char::is_control, " ")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a1_what_she_is_and_what_she_will_be_are_said_in_words() {
+        let shown = |emergency: bool, hold: Option<&str>| {
+            let state = if emergency { "dnd" } else { "away" };
+            in_words(
+                &json!({ "state": state, "note": "at lunch", "emergency": emergency, "since": "A", "own": "away", "hold": hold }),
+            )
+        };
+        assert_eq!(shown(false, None), "away (at lunch) since A\n");
+        assert_eq!(shown(true, None), "dnd since A, for an emergency call; away (at lunch) after it\n");
+        assert_eq!(
+            shown(true, Some("B")),
+            "dnd since A, held after an emergency call; away (at lunch) from B, or with --dismiss now\n"
+        );
     }
-    words.push('\n');
-    words
 }

@@ -20,6 +20,10 @@ use tracing::{debug, info};
 
 /// Keys of rows in [`Table::Letter`] that are states begin so.
 pub(super) const PREFIX: &str = "state:";
+/// Of these, keys that begin so say what an agent's presence was told as last; available is not written down.
+const TOLD: &str = "state:told:";
+/// What is told of an agent of whom nothing is known.
+const AVAILABLE: &str = "available";
 /// Tries that run at once.
 const AT_ONCE: usize = 32;
 /// After the first failure; doubled after each further one.
@@ -74,6 +78,17 @@ impl State {
 
     fn key(&self) -> String {
         format!("{PREFIX}{}:{}", self.to.word(), self.of.reveal())
+    }
+
+    /// Whether it says the same, whenever that began.
+    fn says(&self, body: &[u8]) -> bool {
+        let read = |bytes| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+        let what = |v: serde_json::Value| (v["state"].clone(), v["emergency"].clone());
+        read(self.body.reveal()).map(what) == read(body).map(what)
+    }
+
+    fn told_key(&self) -> Option<String> {
+        (self.to == To::Presence).then(|| format!("{TOLD}{}", self.of.reveal()))
     }
 
     fn of_row(key: &str, body: &[u8]) -> Option<Self> {
@@ -156,6 +171,29 @@ impl States {
     }
 }
 
+/// What the process before us left to tell: what it did not get told, the newest of it, and what it was killed over before
+/// it could write it down. `shown` is what is now, of all agents who are not available.
+fn left(saved: &Saved, shown: Vec<State>) -> impl Iterator<Item = State> {
+    let rows = || saved.rows(Table::Letter);
+    let mut waiting: BTreeMap<_, _> = rows().filter_map(|(key, body)| State::of_row(key, body)).map(|s| (s.key(), s)).collect();
+    let mut present: BTreeMap<_, _> = shown.into_iter().map(|state| (state.key(), state)).collect();
+    let known = waiting.values().filter(|s| s.to == To::Presence).map(|s| s.of.reveal().clone());
+    let known: Vec<_> = known.chain(rows().filter_map(|(key, _)| key.strip_prefix(TOLD).map(str::to_owned))).collect();
+    for agent in known {
+        let available = State::presence(&agent, AVAILABLE, false, clock::wall());
+        present.entry(available.key()).or_insert(available);
+    }
+    for (key, state) in present {
+        let told = state.told_key().and_then(|key| saved.get(Table::Letter, &key));
+        let is_told = || told.is_some_and(|body| state.says(body));
+        let stays = waiting.get(&key).map_or_else(is_told, |waits| state.says(waits.body.reveal()));
+        if !stays {
+            waiting.insert(key, state);
+        }
+    }
+    waiting.into_values()
+}
+
 /// Where states are told.
 #[derive(Clone, Default)]
 pub struct Listeners {
@@ -193,11 +231,16 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// One that begins with what the process before us did not get told.
-    pub fn new(listeners: watch::Receiver<Listeners>, keeper: Keeper, saved: &Saved) -> Self {
-        let mut states = States::default();
-        let now = clock::now();
-        saved.rows(Table::Letter).filter_map(|(key, body)| State::of_row(key, body)).for_each(|state| states.put(state, now));
+    /// One that begins with what the process before us did not get told. `shown`: the presence of all agents who are not
+    /// available.
+    pub fn new(listeners: watch::Receiver<Listeners>, keeper: Keeper, saved: &Saved, shown: Vec<State>) -> Self {
+        let mut teller = Self::idle(listeners, keeper);
+        left(saved, shown).for_each(|state| teller.take_in(state));
+        teller
+    }
+
+    fn idle(listeners: watch::Receiver<Listeners>, keeper: Keeper) -> Self {
+        let states = States::default();
         Self { listeners, keeper, states, process: clock::wall(), tries: JoinSet::new(), trying: HashMap::new() }
     }
 
@@ -215,7 +258,7 @@ impl Teller {
                 Some(ended) = self.tries.join_next_with_id() => {
                     let (task, told) = ended.unwrap_or_else(|broken| (broken.id(), false));
                     if let Some(tried) = self.trying.remove(&task) {
-                        self.settle(&tried, told);
+                        self.settle(&tried, Some(told));
                     }
                 }
                 () = tokio::time::sleep(pause), if deadline.is_some() => {}
@@ -236,7 +279,7 @@ impl Teller {
         while let Some(tried) = self.states.next(clock::now()) {
             let Some(hook) = self.listeners.borrow().hook(tried.state.to) else {
                 // The listener is gone from the configuration, and what it was to be told with it.
-                self.settle(&tried, true);
+                self.settle(&tried, None);
                 continue;
             };
             let key = format!("{}.{}.{}", tried.state.to.word(), self.process.as_micros(), tried.version);
@@ -252,12 +295,26 @@ impl Teller {
         }
     }
 
-    fn settle(&mut self, tried: &Try, told: bool) {
+    /// What came of a try; `None`: there is nobody to tell.
+    fn settle(&mut self, tried: &Try, told: Option<bool>) {
         let pace = self.listeners.borrow().pace();
-        if self.states.settle(tried, told, pace, clock::now()) {
+        if told == Some(true) {
+            self.keep_told(&tried.state);
+        }
+        if self.states.settle(tried, told.unwrap_or(true), pace, clock::now()) {
             self.keeper.keep(Row::forget(Table::Letter, tried.key.as_str()));
             info!(to = tried.state.to.word(), "a state is told");
         }
+    }
+
+    /// A process that follows sees by it what it must still tell.
+    fn keep_told(&self, state: &State) {
+        let Some(key) = state.told_key() else { return };
+        let available = State::presence(state.of.reveal(), AVAILABLE, false, Duration::ZERO);
+        self.keeper.keep(match available.says(state.body.reveal()) {
+            true => Row::forget(Table::Letter, key),
+            false => Row::keep(Table::Letter, key, state.body.reveal().clone()),
+        });
     }
 }
 
@@ -311,6 +368,29 @@ mod tests {
             now = due;
         }
         assert_eq!(pauses, [1, 2, 4, 4, 4]);
+    }
+
+    #[test]
+    fn a1_b1_after_a_kill_what_is_shown_and_was_not_told_is_told_and_nothing_else() {
+        let row = |state: State| (state.key(), state.body.into_revealed());
+        let told = |state: State| (state.told_key().expect("presence"), state.body.into_revealed());
+        let (dnd, available) = (|| presence("ada", "dnd"), || presence("ada", "available"));
+        let cases = [
+            ("killed before it was written down", vec![], vec![dnd()], vec!["dnd"]),
+            ("told", vec![told(dnd())], vec![dnd()], vec![]),
+            ("not told yet", vec![row(dnd())], vec![dnd()], vec!["dnd"]),
+            ("killed at the call's end", vec![told(dnd())], vec![], vec!["available"]),
+            ("overtaken", vec![row(dnd())], vec![], vec!["available"]),
+            ("its end not told yet", vec![told(dnd()), row(available())], vec![], vec!["available"]),
+            ("again", vec![told(dnd()), row(available())], vec![dnd()], vec!["dnd"]),
+            ("nothing", vec![], vec![], vec![]),
+        ];
+        for (case, rows, shown, want) in cases {
+            let mut saved = Saved::default();
+            rows.into_iter().for_each(|(key, body)| saved.add(Table::Letter, key, body));
+            let word = |s: State| serde_json::from_slice::<serde_json::Value>(s.body.reveal()).expect("JSON")["state"].clone();
+            assert_eq!(left(&saved, shown).map(word).collect::<Vec<_>>(), want, "{case}");
+        }
     }
 
     #[test]
