@@ -244,10 +244,19 @@ fn b1_killed_in_the_hold_she_is_back_after_it_and_nested_calls_bring_her_back_on
     watcher.until_busy(true, SOON);
     hang_up(&mut trunk, &mut far, &mut pbx);
     kill(&mut world);
+    let (_, said, _) = e911d(&world, &["presence", "alice"]);
+    assert!(said.contains(", held after an emergency call; available from "), "{said}");
     has_publications(&server, 1);
     let told = drain(&mut watcher);
     assert!(told.iter().all(|body| body.contains("Do not disturb")), "{told:?}");
     watcher.until_busy(false, Duration::from_secs(6));
+    has_publications(&server, 0);
+
+    let (_, mut far) = talking(&world, &mut pbx, &mut trunk);
+    watcher.until_busy(true, SOON);
+    hang_up(&mut trunk, &mut far, &mut pbx);
+    assert_eq!(e911d(&world, &["presence", "alice", "--dismiss"]), (0, "available\n".to_owned(), String::new()));
+    watcher.until_busy(false, Duration::from_secs(1));
     has_publications(&server, 0);
 
     let (mut first, _) = talking(&world, &mut pbx, &mut trunk);
@@ -271,16 +280,19 @@ fn a1_what_she_sets_by_hand_during_the_call_is_what_others_see_after_it() {
     let mut watcher = Watcher::of_alice(&world.net);
     watcher.until_busy(false, SOON);
     let (mut pbx, mut trunk) = sides(&world);
+    assert_eq!(e911d(&world, &["presence", "alice"]), (0, "available\n".to_owned(), String::new()));
     let (mut near, _) = talking(&world, &mut pbx, &mut trunk);
     watcher.until_busy(true, SOON);
     let (code, said, errors) = e911d(&world, &["presence", "alice", "away", "--note", "at lunch"]);
-    assert!(code == 0 && said.starts_with("dnd since "), "{said}{errors}");
+    let in_call = said.starts_with("dnd since ") && said.ends_with(", for an emergency call; away (at lunch) after it\n");
+    assert!(code == 0 && in_call, "{said}{errors}");
     watcher.0.nothing("NOTIFY", Duration::from_millis(300));
     kill(&mut world);
     hang_up(&mut pbx, &mut near, &mut trunk);
     watcher.until_told("that she is away", |body| body.contains("Away") && !body.contains("disturb"), SOON);
     kill(&mut world);
     has_publications(&server, 1);
+    assert!(e911d(&world, &["presence", "alice"]).1.starts_with("away (at lunch) since "));
     assert_eq!(e911d(&world, &["presence", "alice", "available"]).0, 0);
     watcher.until_told("that she is back", |body| !body.contains("Away"), SOON);
     has_publications(&server, 0);

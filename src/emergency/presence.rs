@@ -69,8 +69,8 @@ pub struct View {
     pub own: PresenceState,
     /// A line of hers, or empty.
     pub note: Private<String>,
-    /// Since when she is shown so; in another boot than this, since the restart.
-    pub since: Time,
+    /// Since when she is shown so; in another boot than this, since the restart. None: nothing is known of her.
+    pub since: Option<Time>,
     /// Until when the hold after an emergency lasts, unless it is dismissed.
     pub hold: Option<Time>,
 }
@@ -232,7 +232,7 @@ impl Presence {
             emergency: known.busy.is_some(),
             own: known.own,
             note: known.note.clone(),
-            since: known.busy.unwrap_or(known.since),
+            since: Some(known.busy.unwrap_or(known.since)),
             hold: known.hold,
         }
     }

@@ -24,7 +24,7 @@ struct Wanted {
     note: String,
 }
 
-/// What she is shown as: `state, note, emergency, since`; `own` is what she set by hand, `hold` how long DND still stays.
+/// What she is shown as: `state, note, emergency, since` (null: always, as far as is known); `own` is what she set by hand, `hold` how long DND still stays.
 pub(super) async fn show(State(api): State<Api>, Id(id): Id, _: NoParameters) -> Answer {
     Ok(Json(written(ask(&api, id, SetPresence::Keep).await?)))
 }
@@ -59,7 +59,7 @@ async fn ask(api: &Api, id: String, set: SetPresence) -> Result<View, ApiError> 
 
 fn written(view: View) -> Value {
     json!({
-        "state": view.shown.word(), "note": view.note.reveal(), "emergency": view.emergency, "since": moment(view.since),
+        "state": view.shown.word(), "note": view.note.reveal(), "emergency": view.emergency, "since": view.since.map(moment),
         "own": view.own.word(), "hold": view.hold.map(moment),
     })
 }

@@ -38,6 +38,7 @@ fn in_words(shown: &Value) -> String {
     };
     let (state, since, own, until) = (text("state"), text("since"), text("own"), text("hold"));
     match (shown["emergency"] == true, until) {
+        (false, _) if since.is_empty() => format!("{state}{note}\n"),
         (false, _) => format!("{state}{note} since {since}\n"),
         (true, "") => format!("{state} since {since}, for an emergency call; {own}{note} after it\n"),
         (true, until) => {
@@ -58,6 +59,7 @@ mod tests {
                 &json!({ "state": state, "note": "at lunch", "emergency": emergency, "since": "A", "own": "away", "hold": hold }),
             )
         };
+        assert_eq!(in_words(&json!({ "state": "available", "note": "", "emergency": false, "since": null })), "available\n");
         assert_eq!(shown(false, None), "away (at lunch) since A\n");
         assert_eq!(shown(true, None), "dnd since A, for an emergency call; away (at lunch) after it\n");
         assert_eq!(
