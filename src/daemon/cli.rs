@@ -36,7 +36,7 @@ Start here:
   e911d run -c e911d.toml             the daemon, in the foreground
 
 Every value of the config can come from the environment: E911D__NODE__NAME=gw2.
-Signals of a running daemon: TERM stops it, HUP reloads its config.
+Signals of a running daemon: TERM stops it, HUP reloads its config, USR2 hands over to a new binary.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or bad config.";
 

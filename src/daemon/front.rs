@@ -5,6 +5,8 @@
 //! [`shards`](super::shards).
 
 use super::ask::{Ask, NoDial, SetPresence};
+use super::handover::Held;
+use super::leaving::Leaving;
 use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
@@ -42,6 +44,10 @@ const BURST: usize = 64;
 const ACCEPTS: usize = 16;
 /// How long closing connections may take.
 const CLOSING: Duration = Duration::from_millis(400);
+/// How long before the end, while calls are still being placed, new ones are left to the next start.
+const LAST_CALLS: Duration = Duration::from_millis(700);
+/// How long connections may take to write what they have when a successor waits.
+const WRITING: Duration = Duration::from_millis(30);
 /// Panics after which the process ends, to be started anew.
 const MOST_PANICS: u32 = 100;
 
@@ -51,6 +57,9 @@ pub enum Command {
     Reload(Box<Reload>, oneshot::Sender<Result<(), PoolError>>),
     /// A look at the calls.
     Ask(Ask),
+    /// Hold new calls back until no emergency is being placed, and end then; the answer is what was held. `None`: there was no
+    /// such moment until this time, and everything goes on.
+    HandOver(Time, oneshot::Sender<Option<Vec<Held>>>),
     /// Take no ordinary new calls, let those that are being placed get on, and end by this time.
     Stop(Time),
 }
@@ -91,6 +100,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// The side thread.
     pub side: SideSender,
+    /// New calls that the process before us has received and not looked at.
+    pub held: Vec<(Flow, Bytes)>,
     /// Boot time of the loop's last turn in ms: whether it is alive.
     pub beat: Arc<AtomicU64>,
 }
@@ -114,6 +125,8 @@ pub struct Front {
     wakes: Time,
     next_report: Time,
     misfits: Misfits,
+    held: Vec<(Flow, Bytes)>,
+    leaving: Option<Leaving>,
     ends: Option<Ending>,
     panics: u32,
 }
@@ -150,6 +163,8 @@ impl Front {
             wakes: now,
             next_report: now,
             misfits: Misfits::default(),
+            held: parts.held,
+            leaving: None,
             ends: None,
             panics: 0,
         };
@@ -161,6 +176,9 @@ impl Front {
     pub async fn run(mut self) {
         // What was restored goes its way before the first message; rows that it makes are written before "settled".
         let _ = catch_unwind(AssertUnwindSafe(|| self.worker.settle(&mut self.near, clock::now())));
+        for (flow, bytes) in std::mem::take(&mut self.held) {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.message(flow, Message::scan(bytes))));
+        }
         let turns = std::future::poll_fn(|cx| {
             // A panic costs the message that caused it, not the other calls.
             catch_unwind(AssertUnwindSafe(|| self.poll(cx))).unwrap_or_else(|_| self.after_panic(cx))
@@ -179,6 +197,9 @@ impl Front {
             if more {
                 break;
             }
+        }
+        if let Some(over) = self.leave(cx) {
+            return over;
         }
         // 2. Sockets, each in bursts, so that one neighbour's flood does not hold up the others.
         for at in 0..self.inboxes.len() {
@@ -212,6 +233,7 @@ impl Front {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Ask(ask) => self.answer(ask),
+            Command::HandOver(by, answer) => self.leaving = Some(Leaving::new(by, answer)),
             Command::Stop(by) => self.ends = Some(Ending::Calls(by)),
             Command::Reload(reload, answer) => {
                 let taken = self.reload(*reload);
@@ -377,6 +399,10 @@ impl Front {
     /// The way of every message: scanned once, sorted, handled here or handed over.
     fn message(&mut self, flow: Flow, scanned: Result<Message, Unreadable>) {
         let Ok(msg) = scanned else { return Counters::add(&self.counters.unreadable) };
+        if self.leaving.as_mut().is_some_and(|l| l.holds(flow, &msg, self.worker.shard())) || self.leaves_to_the_next(flow, &msg)
+        {
+            return;
+        }
         let shard = self.classifier.shard(flow, &msg, self.worker.shard());
         if shard == 0 {
             return self.worker.receive(flow, msg, &mut self.near, clock::now());
@@ -413,11 +439,51 @@ impl Front {
         }
     }
 
+    /// At the very end a new call would be cut off while it is placed. Whoever hears nothing repeats it (RFC 3261 section
+    /// 17.1.1.2), and the next start takes it.
+    fn leaves_to_the_next(&self, flow: Flow, msg: &Message) -> bool {
+        let Some(Ending::Calls(by)) = self.ends else { return false };
+        let is_late = clock::now() + LAST_CALLS >= by && flow.transport == Transport::Udp;
+        is_late && is_new_call(msg) && !self.worker.shard().has_invite_of(msg)
+    }
+
+    fn is_placing(&self) -> bool {
+        self.worker.shard().story().is_some_and(|s| s.calls().any(|c| c.state != "talking"))
+    }
+
+    /// The way to a successor: `None` while there is no such way, or new calls are held; then datagrams are read no more,
+    /// connections write what they have, and it is over.
+    fn leave(&mut self, cx: &mut Context<'_>) -> Option<Poll<()>> {
+        let (is_placing, now) = (self.is_placing(), clock::now());
+        let mut leaving = self.leaving.take()?;
+        if leaving.closes.is_none() && !is_placing {
+            self.near.streams.close();
+            leaving.closes = Some(now + WRITING);
+        }
+        let Some(by) = leaving.closes else {
+            if now < leaving.by {
+                self.leaving = Some(leaving);
+            } else {
+                leaving.not_now().into_iter().for_each(|(flow, msg)| self.message(flow, Ok(msg)));
+            }
+            return None;
+        };
+        self.read_streams(cx);
+        if self.near.streams.is_empty() || now >= by {
+            leaving.done(self.worker.ports());
+            return Some(Poll::Ready(()));
+        }
+        self.leaving = Some(leaving);
+        if self.sleep_until_deadline(cx, now) {
+            cx.waker().wake_by_ref();
+        }
+        Some(Poll::Pending)
+    }
+
     /// Whether the end that was asked for has come (RULES B2).
     fn is_over(&mut self, now: Time) -> bool {
         if let Some(Ending::Calls(by)) = self.ends {
-            let placing = self.worker.shard().story().is_some_and(|s| s.calls().any(|c| c.state != "talking"));
-            if placing && now < by {
+            if self.is_placing() && now < by {
                 return false;
             }
             self.near.streams.close();
@@ -434,6 +500,9 @@ impl Front {
         let mut deadline = self.worker.shard().next_deadline().unwrap_or(self.next_report).min(self.next_report);
         if let Some(Ending::Calls(by) | Ending::Connections(by)) = self.ends {
             deadline = deadline.min(by).min(now + Duration::from_millis(10));
+        }
+        if let Some(leaving) = &self.leaving {
+            deadline = deadline.min(leaving.closes.unwrap_or(leaving.by)).min(now + Duration::from_millis(10));
         }
         if deadline < self.wakes || self.wakes <= now {
             self.sleep.set(tokio::time::sleep(deadline.since(now).max(Duration::from_millis(1))));

@@ -17,6 +17,8 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod front;
+pub mod handover;
+mod leaving;
 pub mod log;
 pub mod readiness;
 pub mod records;

@@ -3,6 +3,8 @@
 //! Read [`run`] from top to bottom. The calling thread ends up in [`Control`]: signals, reloads, the service manager. It
 //! carries no calls.
 
+mod successor;
+
 use super::api::error::ApiError;
 use super::api::{self, Api};
 use super::assemble::{Assembled, assemble};
@@ -11,6 +13,7 @@ use super::cli::{BAD_USAGE, DONE, FAILED};
 use super::config::{self, Config, Files, Listen, Mistakes, accepted};
 use super::control::{self, Change, ToControl};
 use super::front::{Command, Front, Parts, Reload};
+use super::handover::Inheritance;
 use super::readiness::{self, Readiness};
 use super::records::Records;
 use super::roster::{self, Joined, Roster};
@@ -43,6 +46,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+use successor::{Kept, take_over};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, UnboundedSender, channel, unbounded_channel};
@@ -72,7 +76,10 @@ const WAITING_CHANGES: usize = 16;
 /// Runs the daemon until it is told to stop. `strict`: a bad file never starts, not even with the last accepted config.
 /// `time_scale`: see [`Config::hasten`].
 pub fn run(file: &Path, strict: bool, time_scale: u32) -> ExitCode {
-    let mut loaded = match Loaded::read(file, strict) {
+    let program = std::env::current_exe().unwrap_or_default();
+    let inheritance = Inheritance::take();
+    // A successor that cannot take the config is none: the daemon before it goes on.
+    let mut loaded = match Loaded::read(file, strict || inheritance.is_there()) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             let _ = writeln!(stderr(), "{mistakes}");
@@ -88,7 +95,7 @@ pub fn run(file: &Path, strict: bool, time_scale: u32) -> ExitCode {
         warn!(event = "leases, quarantine, DND's hold and retries run faster than they should: for tests only", time_scale);
     }
     raise_descriptor_limit();
-    match start(file, loaded) {
+    match start(file, loaded, program, inheritance) {
         Ok(control) => control.run(),
         Err(why) => {
             let _ = writeln!(stderr(), "{why}");
@@ -131,25 +138,28 @@ impl Loaded {
 }
 
 /// Opens everything and starts the threads. After the ready line every listed socket answers.
-fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
+fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inheritance) -> Result<Control, Failure> {
     let config = loaded.config;
-    let bound = Bound::open(&config.listen)?;
-    let web = TcpListener::bind(config.http.bind).map_err(|e| Failure::socket("[http]", &e))?;
+    let bound = Bound::open(&config.listen, &mut inheritance)?;
+    let bind = || TcpListener::bind(config.http.bind);
+    let web = inheritance.http(config.http.bind).map_or_else(bind, Ok).map_err(|e| Failure::socket("[http]", &e))?;
     web.set_nonblocking(true)?;
     let web_address = web.local_addr()?;
 
     let counters = Arc::new(Counters::default());
     let status = Arc::new(Status::new(&config.node.name, Arc::clone(&counters)));
+    let threads = ordinary_threads();
+    let shards = u8::try_from(threads + 1).unwrap_or(u8::MAX);
+    let held = take_over(&mut inheritance, &config, &bound, shards)?;
     let Opened { store, keeper, saved } = open_store(&config, &status)?;
     let roster = Roster::restore(&saved, keeper.clone());
     let config = with_roster(&roster, &loaded.text, file, config);
     let secret = saved.secret.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-    let threads = ordinary_threads();
-    let shards = u8::try_from(threads + 1).unwrap_or(u8::MAX);
     let mut assembled = assemble(&config, &bound.addresses, secret, shards, None)?;
     let secure = secure(&config, &assembled)?;
     assembled.setup.era = saved.era;
-    let (ports, failed) = Ports::new(bound.udp.clone(), assembled.flows(), &Ports::default());
+    let before = inheritance.neighbours(&bound.udp);
+    let (ports, failed) = Ports::new(bound.udp.clone(), assembled.flows(), &before);
     let ports = Arc::new(ports);
 
     let (to_side, from_all) = unbounded_channel();
@@ -191,10 +201,15 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         readiness: Arc::new(Readiness::new()),
     };
     let daily = readiness::run(api.clone());
-    let doors = Doors { web, admin: open_admin_socket(&config.node.state_dir), router: api::router(api) };
-    let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, async move {
+    let admin = inheritance.admin(&config.node.state_dir).or_else(|| open_admin_socket(&config.node.state_dir));
+    let mut kept = Kept::new(program, &bound.streams, &web, admin.as_ref())?;
+    let doors = Doors { web, admin, router: api::router(api) };
+    let (halt, halted) = oneshot::channel();
+    kept.halt = Some(halt);
+    let beside = async move {
         tokio::join!(teller.run(states), daily);
-    })?;
+    };
+    let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, beside, halted)?;
 
     let (to_front, from_shards) = unbounded_channel();
     let common = Common {
@@ -207,7 +222,9 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
     };
     let mut ordinary = Vec::new();
     for index in 1..shards {
-        ordinary.push(Ordinary::start(index, &common, &saved)?.0);
+        let (thread, handle) = Ordinary::start(index, &common, &saved)?;
+        ordinary.push(thread);
+        kept.threads.push(handle);
     }
     let now = clock::now();
     let mut worker =
@@ -230,6 +247,7 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
             media,
             counters,
             side: side_of_front,
+            held,
             beat: beat_of_front,
         })
     })?;
@@ -266,6 +284,8 @@ fn start(file: &Path, loaded: Loaded) -> Result<Control, Failure> {
         roster,
         asked,
         ends: Time::ZERO,
+        inheritance,
+        kept,
     };
     if loaded.rejected.is_none() {
         control.accept(&loaded.text);
@@ -295,25 +315,27 @@ struct Bound {
 }
 
 impl Bound {
-    fn open(listen: &[Listen]) -> Result<Self, Failure> {
+    fn open(listen: &[Listen], inheritance: &mut Inheritance) -> Result<Self, Failure> {
         let mut bound = Self { addresses: Vec::new(), udp: Vec::new(), streams: Vec::new() };
         for (place, listen) in (0u8..).zip(listen) {
             bound
-                .add(place, listen)
+                .add(place, listen, inheritance)
                 .map_err(|e| Failure::socket(&format!("[[listen]] {} {}", listen.transport, listen.bind), &e))?;
         }
         Ok(bound)
     }
 
-    fn add(&mut self, place: u8, listen: &Listen) -> io::Result<()> {
+    fn add(&mut self, place: u8, listen: &Listen, inheritance: &mut Inheritance) -> io::Result<()> {
         match listen.transport {
             config::Transport::Udp => {
-                let port = Port::listen(listen.bind, place)?;
+                let port = inheritance.udp(listen.bind, place).map_or_else(|| Port::listen(listen.bind, place), Ok)?;
                 self.addresses.push(port.address()?);
                 self.udp.push(Some(Arc::new(port)));
             }
             _ => {
-                let listener = Listener::listen(listen.bind, place, super::assemble::transport(listen.transport))?;
+                let transport = super::assemble::transport(listen.transport);
+                let inherited = inheritance.stream(successor::asked(listen), place, transport);
+                let listener = inherited.map_or_else(|| Listener::listen(listen.bind, place, transport), Ok)?;
                 self.addresses.push(listener.address()?);
                 self.udp.push(None);
                 self.streams.push(listener.for_pages_of(&listen.origins));
@@ -458,6 +480,7 @@ fn start_side(
     doors: Doors,
     notifier: impl Future<Output = ()> + Send + 'static,
     teller: impl Future<Output = ()> + Send + 'static,
+    halted: oneshot::Receiver<()>,
 ) -> io::Result<thread::JoinHandle<()>> {
     let runtime = current_thread_runtime()?;
     thread::Builder::new().name("side".to_owned()).spawn(move || {
@@ -465,9 +488,16 @@ fn start_side(
             doors.open();
             tokio::spawn(teller);
             let mails = tokio::spawn(notifier);
-            side.run().await;
-            // What is on its way gets its chance; nothing else waits for it.
-            let _ = tokio::time::timeout(LAST_MAILS, mails).await;
+            let ends = async {
+                side.run().await;
+                // What is on its way gets its chance; nothing else waits for it.
+                let _ = tokio::time::timeout(LAST_MAILS, mails).await;
+            };
+            tokio::select! {
+                () = ends => {}
+                // A successor sends it.
+                Ok(()) = halted => {}
+            }
         });
         // The state directory may hang; nothing waits for it.
         runtime.shutdown_background();
@@ -548,16 +578,24 @@ struct Control {
     asked: Receiver<ToControl>,
     /// When the process must be gone, once its end has begun.
     ends: Time,
+    /// Whom we took over from, until it has been told.
+    inheritance: Inheritance,
+    /// What a successor gets.
+    kept: Kept,
 }
 
 impl Control {
     /// The one line at any log level.
-    fn say_ready(&self) {
+    fn say_ready(&mut self) {
         let mut line = format!("ready node={}", self.running.node);
         for (listen, address) in self.running.listen.iter().zip(&self.running.addresses) {
             line.push_str(&format!(" {}={address}", listen.transport));
         }
         let _ = writeln!(stderr(), "{line} http={}", self.web);
+        // To the service manager a successor is nobody yet, and the service has been ready all the time.
+        if self.inheritance.is_there() {
+            return self.inheritance.say_reads();
+        }
         systemd::ready();
     }
 
@@ -565,7 +603,11 @@ impl Control {
     fn run(mut self) -> ExitCode {
         let Ok(runtime) = current_thread_runtime() else { return ExitCode::from(FAILED) };
         let code = runtime.block_on(self.obey_signals());
-        let Self { commands, side, side_handle, keeper, ends, .. } = self;
+        let Self { commands, side, side_handle, keeper, ends, kept, .. } = self;
+        if kept.halt.is_none() {
+            // A successor has everything.
+            return ExitCode::from(code);
+        }
         drop((commands, side));
         // What is to survive comes before the last mails, and once more after them.
         keeper.flush(FLUSHING);
@@ -591,7 +633,7 @@ impl Control {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => self.reload().await,
-                _ = hand_over.recv() => warn!(event = "handing over to a new binary: not in this version"),
+                _ = hand_over.recv() => if let Some(code) = self.hand_over(&mut terminate).await { return code },
                 Some(request) = self.asked.recv() => self.change_agents(request).await,
                 _ = watchdog.tick() => self.say_alive(),
                 _ = &mut self.front => {

@@ -21,6 +21,11 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// From now on that process is the service: it has taken over.
+pub fn successor(process: u32) {
+    tell(&[NotifyState::MainPid(process)]);
+}
+
 /// The program is alive.
 pub fn alive() {
     tell(&[NotifyState::Watchdog]);

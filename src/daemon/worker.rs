@@ -65,6 +65,11 @@ impl Worker {
         &self.shard
     }
 
+    /// The UDP sockets.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
     /// Takes up what the process before us left behind. Before the first message.
     pub fn restore(&mut self, saved: &Saved, now: Time) {
         self.shard.restore(saved, now);

@@ -77,6 +77,8 @@ pub struct Config {
     pub time_scale: Option<u32>,
     /// More of its environment.
     pub env: Vec<(&'static str, String)>,
+    /// Another file than the one that was built.
+    pub program: Option<std::path::PathBuf>,
 }
 
 impl Config {
@@ -107,6 +109,7 @@ impl Config {
             more: String::new(),
             time_scale: None,
             env: Vec::new(),
+            program: None,
         }
     }
 
@@ -206,7 +209,8 @@ impl Gateway {
     fn start_in(dir: tempfile::TempDir, config: &Config, state: &std::path::Path) -> Self {
         let file = dir.path().join("e911d.toml");
         std::fs::write(&file, config.toml(state)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
+        let program = config.program.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_e911d").into());
+        let mut command = Command::new(program);
         command.arg("run").arg("-c").arg(&file).envs(config.env.iter().cloned());
         if let Some(times) = config.time_scale {
             command.arg("--time-scale").arg(times.to_string());

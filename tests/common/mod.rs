@@ -9,6 +9,7 @@ pub mod baresip;
 pub mod callers;
 pub mod child;
 pub mod clock;
+pub mod crowd;
 pub mod gateway;
 pub mod kamailio;
 pub mod linphone;

@@ -88,6 +88,16 @@ impl Listener {
         Ok(Self { socket: tcp::listen(at)?, listener, transport, origins: Arc::default() })
     }
 
+    /// The listening socket that another process had, as the `listener`th of the config.
+    pub fn inherit(socket: std::net::TcpListener, listener: u8, transport: Transport) -> Self {
+        Self { socket, listener, transport, origins: Arc::default() }
+    }
+
+    /// The socket.
+    pub const fn socket(&self) -> &std::net::TcpListener {
+        &self.socket
+    }
+
     /// Lets in pages of these origins, `https://example.com`, by WebSocket.
     #[must_use]
     pub fn for_pages_of(self, origins: &[String]) -> Self {

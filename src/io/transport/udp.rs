@@ -9,7 +9,7 @@ use crate::sip::{Flow, Transport};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
@@ -36,6 +36,12 @@ impl AsRawFd for Port {
     }
 }
 
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Port {
     /// Binds a listener, the `listener`th of the config. Fails where the address is in use, also by another process of
     /// this program: the address may be shared only afterwards, with the connected sockets.
@@ -46,6 +52,13 @@ impl Port {
         // A smaller buffer than asked for still works.
         let _ = socket.set_recv_buffer_size(LISTENER_BUFFER);
         Ok(Self { socket: socket.into(), listener, remote: None })
+    }
+
+    /// The bound socket that another process had, as the `listener`th of the config.
+    pub fn inherit(socket: UdpSocket, listener: u8) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let remote = socket.peer_addr().ok();
+        Ok(Self { socket, listener, remote })
     }
 
     /// A socket on the same address that is connected to one neighbour.
@@ -135,6 +148,22 @@ impl Ports {
         (ports, failed)
     }
 
+    /// The connected sockets that another process had on the addresses of these listeners, to be `before` in
+    /// [`Ports::new`]. Others are closed.
+    pub fn inherit(listeners: &[Option<Arc<Port>>], neighbours: Vec<UdpSocket>) -> Self {
+        let mut ports = Self::default();
+        for socket in neighbours {
+            let here = socket.local_addr().ok();
+            let mine = listeners.iter().flatten().find(|l| here.is_some() && l.address().ok() == here);
+            let Some(Ok(port)) = mine.map(|l| Port::inherit(socket, l.listener)) else { continue };
+            let Some(key) = port.remote.map(|remote| (port.listener, remote)) else { continue };
+            if let Err(place) = ports.place(key) {
+                ports.neighbours.insert(place, (key, Arc::new(port)));
+            }
+        }
+        ports
+    }
+
     /// Sends a datagram by the neighbour's own socket, or by the listener's.
     pub fn send(&self, flow: Flow, bytes: &[u8]) -> Sent {
         let own = self.place((flow.listener, flow.remote)).ok().and_then(|i| self.neighbours.get(i)).map(|n| &n.1);
@@ -149,7 +178,13 @@ impl Ports {
         self.neighbours.iter().map(|n| &n.1).chain(self.listeners.iter().flatten())
     }
 
-    fn listener(&self, listener: u8) -> Option<&Arc<Port>> {
+    /// The neighbours' sockets.
+    pub fn neighbours(&self) -> impl Iterator<Item = &Arc<Port>> {
+        self.neighbours.iter().map(|n| &n.1)
+    }
+
+    /// The listener at this place in the config.
+    pub fn listener(&self, listener: u8) -> Option<&Arc<Port>> {
         self.listeners.get(usize::from(listener))?.as_ref()
     }
 

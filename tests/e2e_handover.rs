@@ -1,0 +1,174 @@
+//! The daemon is stopped and started, or hands over to a new binary, while 911 is dialed every 80 ms (RULES B2).
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use common::crowd::{Call, Crowd};
+use common::clock::Stopwatch;
+use common::psap::{Psap, State};
+use common::{Transport, World, until};
+
+const PAUSE: Duration = Duration::from_millis(80);
+const AGENTS: u32 = 400;
+
+/// 911 is dialed for ever, and a PSAP behind each trunk answers.
+struct Load {
+    world: World,
+    callers: Crowd,
+    psaps: [Psap; 2],
+}
+
+impl Load {
+    fn start(program: Option<&Path>) -> Self {
+        let world = World::with(Transport::Udp, |_, mut config| {
+            config.trunks[0].numbers = "+14255550100-+14255550899".to_owned();
+            config.trunks[1].numbers = "+12065550100-+12065550899".to_owned();
+            config.program = program.map(Path::to_owned);
+            (0..AGENTS).fold(config, |config, n| config.agent(&format!("agent{n}"), ""))
+        });
+        let psaps = [Psap::start(world.trunk_a(), world.trunk_a()), Psap::start(world.trunk_b(), world.trunk_b())];
+        let callers = Crowd::start(world.pbx(), world.at(), PAUSE, AGENTS);
+        Self { world, callers, psaps }
+    }
+
+    fn run(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    /// Every call was set up, was left alone, and ends with the caller's BYE on both sides. Gives all calls.
+    fn finish(self) -> Vec<Call> {
+        self.callers.rest();
+        until("the last call's answer", Duration::from_secs(20), || {
+            self.callers.calls().iter().all(|c| c.set_up.is_some() || c.refused.is_some()).then_some(())
+        });
+        let calls = self.callers.calls();
+        let bad: Vec<_> = calls.iter().filter(|c| c.set_up.is_none() || c.ended).collect();
+        assert!(bad.is_empty(), "{} of {} calls: {bad:?}", bad.len(), calls.len());
+        // The slowest dialog is on record.
+        self.run(Duration::from_millis(300));
+        self.callers.hang_up();
+        until("all BYEs' answers", Duration::from_secs(20), || {
+            self.callers.calls().iter().all(|c| c.bye.is_some()).then_some(())
+        });
+        let calls = self.callers.calls();
+        let odd: Vec<_> = calls.iter().filter(|c| c.bye != Some(200)).collect();
+        assert!(odd.is_empty(), "{} of {} calls: {odd:?}", odd.len(), calls.len());
+        let legs = || self.psaps.iter().flat_map(Psap::legs).collect::<Vec<_>>();
+        until("the ends at the PSAP", Duration::from_secs(20), || {
+            legs().iter().all(|l| matches!(l.state, State::Ended(_) | State::Cancelled(_))).then_some(())
+        });
+        let ended = legs().iter().filter(|l| matches!(l.state, State::Ended(None))).count();
+        assert_eq!(
+            ended,
+            calls.len(),
+            "each call reached the PSAP, and once: {:?}",
+            legs().iter().map(|l| &l.state).collect::<Vec<_>>()
+        );
+        calls
+    }
+}
+
+fn slowest(calls: &[Call]) -> Duration {
+    calls.iter().filter_map(|c| c.set_up).max().expect("a call")
+}
+
+/// Kills it when the test ends: it is nobody's child.
+struct Successor(u32);
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg("-KILL").arg(self.0.to_string()).stderr(std::process::Stdio::null()).status();
+    }
+}
+
+/// Asks for a hand-over and waits for its end.
+fn hand_over(load: &mut Load) -> Successor {
+    load.world.gateway.child().signal("USR2");
+    let log = until("the hand-over", Duration::from_secs(30), || {
+        let log = load.world.gateway.log();
+        log.contains("event=\"handed over\"").then_some(log)
+    });
+    let line = log.lines().find(|l| l.contains("event=\"handed over\"")).expect("the line");
+    println!("{line}");
+    let process = line.split("process=").nth(1).and_then(|t| t.split(' ').next()?.parse().ok()).expect("a process");
+    let status = load.world.gateway.child().wait(Duration::from_secs(5));
+    assert!(status.is_some_and(|s| s.success()), "{status:?}");
+    Successor(process)
+}
+
+/// A copy of the program, as a package would install it.
+fn installed(dir: &Path) -> PathBuf {
+    let program = dir.join("e911d");
+    std::fs::copy(env!("CARGO_BIN_EXE_e911d"), &program).expect("a copy");
+    program
+}
+
+#[test]
+fn b2_a_stop_and_a_start_under_load_lose_no_emergency_and_leave_calls_up() {
+    let mut load = Load::start(None);
+    load.run(Duration::from_secs(2));
+    let watch = Stopwatch::start();
+    let ended = load.world.gateway.child().terminate(Duration::from_secs(10));
+    let gone = watch.elapsed();
+    assert!(ended.is_some_and(|s| s.success()), "{ended:?}");
+    load.world.gateway.start_again(&[]);
+    println!("gone after {gone:?}, answers again after {:?}", watch.elapsed());
+    load.run(Duration::from_secs(2));
+    let calls = load.finish();
+    println!("{} calls, the slowest set up in {:?}", calls.len(), slowest(&calls));
+    assert!(slowest(&calls) < Duration::from_secs(15));
+}
+
+#[test]
+fn b2_a_hand_over_to_a_new_binary_under_load_loses_no_emergency() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let program = installed(dir.path());
+    let mut load = Load::start(Some(&program));
+    load.run(Duration::from_secs(2));
+    // A package replaces the file; the old one is gone from its place.
+    let new = dir.path().join("new");
+    std::fs::copy(&program, &new).expect("a copy");
+    std::fs::rename(&new, &program).expect("replaced");
+    let first = hand_over(&mut load);
+    let runs = std::fs::read_link(format!("/proc/{}/exe", first.0)).expect("it runs");
+    assert_eq!(runs, program, "not the deleted one");
+    load.run(Duration::from_secs(2));
+    let calls = load.finish();
+    println!("{} calls, the slowest set up in {:?}", calls.len(), slowest(&calls));
+    assert!(calls.iter().all(|c| c.invites == 1), "nobody had to ask twice");
+    assert!(slowest(&calls) < Duration::from_secs(10));
+}
+
+#[test]
+fn b2_a_new_binary_that_does_not_start_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let program = installed(dir.path());
+    let mut load = Load::start(Some(&program));
+    load.run(Duration::from_millis(500));
+    for (what, script) in [("a crash", "#!/bin/sh\nkill -9 $$\n"), ("an error", "#!/bin/sh\nexit 2\n"), ("no program", "what")] {
+        let new = dir.path().join("new");
+        std::fs::write(&new, script).expect("written");
+        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("executable");
+        std::fs::rename(&new, &program).expect("replaced");
+        let before = load.world.gateway.log().matches("does not start").count();
+        load.world.gateway.child().signal("USR2");
+        until(what, Duration::from_secs(10), || {
+            (load.world.gateway.log().matches("does not start").count() > before).then_some(())
+        });
+    }
+    // And one whose config is bad by now.
+    std::fs::copy(env!("CARGO_BIN_EXE_e911d"), dir.path().join("new")).expect("a copy");
+    std::fs::rename(dir.path().join("new"), &program).expect("replaced");
+    let config = load.world.gateway.config_file();
+    std::fs::write(&config, "[node]\nnme = 1\n").expect("written");
+    load.world.gateway.child().signal("USR2");
+    until("a bad config", Duration::from_secs(10), || {
+        (load.world.gateway.log().matches("does not start").count() == 4).then_some(())
+    });
+    assert!(load.world.gateway.child().ended().is_none());
+    let calls = load.finish();
+    assert!(calls.len() > 3 && calls.iter().all(|c| c.invites == 1));
+}
