@@ -591,7 +591,9 @@ impl Control {
         for (listen, address) in self.running.listen.iter().zip(&self.running.addresses) {
             line.push_str(&format!(" {}={address}", listen.transport));
         }
-        let _ = writeln!(stderr(), "{line} http={}", self.web);
+        line.push_str(&format!(" http={}\n", self.web));
+        // In one piece: whoever waits for it reads as it is written.
+        let _ = stderr().write_all(line.as_bytes());
         // To the service manager a successor is nobody yet, and the service has been ready all the time.
         if self.inheritance.is_there() {
             return self.inheritance.say_reads();
