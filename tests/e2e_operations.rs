@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::child::{find, skipped};
+use common::child::{find, is_installed, skipped};
 use common::{Transport, World, until};
 use serde_json::Value;
 
@@ -23,11 +23,10 @@ fn text(name: &str) -> String {
 
 /// Its output, if it is there; fails where it fails.
 fn run(program: &str, package: &str, arguments: &[&std::ffi::OsStr]) -> Option<String> {
-    let Some(path) = find(program) else {
-        skipped(&format!("{program} is not installed (apt-get install {package})"));
+    if !is_installed(program, package) {
         return None;
-    };
-    let output = Command::new(path).args(arguments).output().expect("it starts");
+    }
+    let output = Command::new(find(program)?).args(arguments).output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program}: {said}");
     Some(said)
@@ -160,4 +159,21 @@ fn every_metric_of_the_dashboard_and_the_rules_exists_and_every_alarm_has_a_rule
 fn promtool_takes_the_rules() {
     let rules = file("conf/prometheus/e911d.rules.yml");
     run("promtool", "prometheus", &["check".as_ref(), "rules".as_ref(), rules.as_os_str()]);
+}
+
+#[test]
+fn under_journald_a_line_has_its_priority_and_no_time() {
+    let mut world = World::with(Transport::Udp, |_, mut config| {
+        config.env.push(("JOURNAL_STREAM", "8:1".to_owned()));
+        config
+    });
+    std::fs::write(world.gateway.config_file(), "[node]\nnme = 1\n").expect("written");
+    world.gateway.child().signal("HUP");
+    let log = until("the refusal", Duration::from_secs(10), || {
+        let log = world.gateway.log();
+        log.contains("alarm=\"config_rejected\" state=\"raised\"").then_some(log)
+    });
+    let has = |start: &str, part: &str| log.lines().any(|l| l.starts_with(start) && l.contains(part));
+    assert!(has("<3>ERROR", "config rejected") && has("<4> WARN", "alarm=\"config_rejected\""), "{log}");
+    assert!(log.lines().any(|l| l.starts_with("ready ")), "as it is at any level");
 }
