@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::crowd::{Call, Crowd};
 use common::clock::Stopwatch;
+use common::crowd::{Call, Crowd};
 use common::psap::{Psap, State};
 use common::{Transport, World, until};
 
@@ -22,11 +23,12 @@ struct Load {
 }
 
 impl Load {
-    fn start(program: Option<&Path>) -> Self {
+    fn start(program: Option<&Path>, env: &[(&'static str, String)]) -> Self {
         let world = World::with(Transport::Udp, |_, mut config| {
             config.trunks[0].numbers = "+14255550100-+14255550899".to_owned();
             config.trunks[1].numbers = "+12065550100-+12065550899".to_owned();
             config.program = program.map(Path::to_owned);
+            config.env = env.to_vec();
             (0..AGENTS).fold(config, |config, n| config.agent(&format!("agent{n}"), ""))
         });
         let psaps = [Psap::start(world.trunk_a(), world.trunk_a()), Psap::start(world.trunk_b(), world.trunk_b())];
@@ -80,23 +82,40 @@ struct Successor(u32);
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        let _ = Command::new("kill").arg("-KILL").arg(self.0.to_string()).stderr(std::process::Stdio::null()).status();
+        signal(self.0, "KILL");
+    }
+}
+
+fn signal(process: u32, name: &str) {
+    let _ = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).stderr(Stdio::null()).status();
+}
+
+/// Who has taken over so far, by the log.
+fn successors(log: &str) -> Vec<u32> {
+    let lines = log.lines().filter(|l| l.contains("event=\"handed over\""));
+    lines.filter_map(|l| l.split("process=").nth(1)?.split(' ').next()?.parse().ok()).collect()
+}
+
+/// The next thing that the service manager is told, beside that the program is alive.
+fn told(manager: &UnixDatagram) -> String {
+    let mut buffer = [0; 1024];
+    loop {
+        let n = manager.recv(&mut buffer).expect("something");
+        let text = String::from_utf8_lossy(&buffer[..n]).trim_end().to_owned();
+        if text != "WATCHDOG=1" {
+            return text;
+        }
     }
 }
 
 /// Asks for a hand-over and waits for its end.
 fn hand_over(load: &mut Load) -> Successor {
     load.world.gateway.child().signal("USR2");
-    let log = until("the hand-over", Duration::from_secs(30), || {
-        let log = load.world.gateway.log();
-        log.contains("event=\"handed over\"").then_some(log)
-    });
-    let line = log.lines().find(|l| l.contains("event=\"handed over\"")).expect("the line");
-    println!("{line}");
-    let process = line.split("process=").nth(1).and_then(|t| t.split(' ').next()?.parse().ok()).expect("a process");
+    let first = || successors(&load.world.gateway.log()).first().copied();
+    let successor = Successor(until("the hand-over", Duration::from_secs(30), first));
     let status = load.world.gateway.child().wait(Duration::from_secs(5));
     assert!(status.is_some_and(|s| s.success()), "{status:?}");
-    Successor(process)
+    successor
 }
 
 /// A copy of the program, as a package would install it.
@@ -108,7 +127,7 @@ fn installed(dir: &Path) -> PathBuf {
 
 #[test]
 fn b2_a_stop_and_a_start_under_load_lose_no_emergency_and_leave_calls_up() {
-    let mut load = Load::start(None);
+    let mut load = Load::start(None, &[]);
     load.run(Duration::from_secs(2));
     let watch = Stopwatch::start();
     let ended = load.world.gateway.child().terminate(Duration::from_secs(10));
@@ -126,7 +145,9 @@ fn b2_a_stop_and_a_start_under_load_lose_no_emergency_and_leave_calls_up() {
 fn b2_a_hand_over_to_a_new_binary_under_load_loses_no_emergency() {
     let dir = tempfile::tempdir().expect("a folder");
     let program = installed(dir.path());
-    let mut load = Load::start(Some(&program));
+    let manager = UnixDatagram::bind(dir.path().join("notify")).expect("a service manager");
+    manager.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+    let mut load = Load::start(Some(&program), &[("NOTIFY_SOCKET", dir.path().join("notify").display().to_string())]);
     load.run(Duration::from_secs(2));
     // A package replaces the file; the old one is gone from its place.
     let new = dir.path().join("new");
@@ -135,7 +156,15 @@ fn b2_a_hand_over_to_a_new_binary_under_load_loses_no_emergency() {
     let first = hand_over(&mut load);
     let runs = std::fs::read_link(format!("/proc/{}/exe", first.0)).expect("it runs");
     assert_eq!(runs, program, "not the deleted one");
-    load.run(Duration::from_secs(2));
+    assert_eq!([told(&manager), told(&manager)], ["READY=1".to_owned(), format!("MAINPID={}", first.0)]);
+    load.run(Duration::from_secs(1));
+    // And on to the next one.
+    signal(first.0, "USR2");
+    let second = Successor(until("the second hand-over", Duration::from_secs(30), || {
+        successors(&load.world.gateway.log()).into_iter().find(|process| *process != first.0)
+    }));
+    assert_eq!(told(&manager), format!("MAINPID={}", second.0));
+    load.run(Duration::from_secs(1));
     let calls = load.finish();
     println!("{} calls, the slowest set up in {:?}", calls.len(), slowest(&calls));
     assert!(calls.iter().all(|c| c.invites == 1), "nobody had to ask twice");
@@ -146,7 +175,7 @@ fn b2_a_hand_over_to_a_new_binary_under_load_loses_no_emergency() {
 fn b2_a_new_binary_that_does_not_start_changes_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let program = installed(dir.path());
-    let mut load = Load::start(Some(&program));
+    let mut load = Load::start(Some(&program), &[]);
     load.run(Duration::from_millis(500));
     for (what, script) in [("a crash", "#!/bin/sh\nkill -9 $$\n"), ("an error", "#!/bin/sh\nexit 2\n"), ("no program", "what")] {
         let new = dir.path().join("new");

@@ -46,8 +46,7 @@ impl Crowd {
         socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let flag = || Arc::new(AtomicBool::new(false));
         let crowd = Self { calls: Arc::default(), dial: Arc::new(AtomicBool::new(true)), hang_up: flag(), stop: flag() };
-        let (calls, dial, hang_up, stop) =
-            (crowd.calls.clone(), crowd.dial.clone(), crowd.hang_up.clone(), crowd.stop.clone());
+        let (calls, dial, hang_up, stop) = (crowd.calls.clone(), crowd.dial.clone(), crowd.hang_up.clone(), crowd.stop.clone());
         std::thread::spawn(move || {
             let line = Line { socket, at, gateway, agents };
             let mut due = Deadline::after(Duration::ZERO);
