@@ -20,7 +20,7 @@ fn open(dir: &Path) -> (Opened, Arc<Mutex<Vec<bool>>>) {
     let alarms = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&alarms);
     let store_failed = Box::new(move |failed| told.lock().expect("no panic").push(failed));
-    (sqlite::open(dir, "boot", store_failed).expect("nobody else has it"), alarms)
+    (sqlite::open(dir, "boot", SOON, store_failed).expect("nobody else has it"), alarms)
 }
 
 /// The leases of a state directory that nobody uses.

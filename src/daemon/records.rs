@@ -21,7 +21,7 @@ impl Records {
     /// What the store has, `most` at most.
     pub fn restore(saved: &Saved, most: u32, keeper: Keeper) -> Self {
         let rows = saved.rows(Table::Record);
-        let mut kept: Vec<_> = rows.filter_map(|(key, value)| Some((id_of(key)?, Box::from(value)))).collect();
+        let mut kept: Vec<_> = rows.filter_map(|(key, value)| Some((key.parse().ok()?, Box::from(value)))).collect();
         kept.sort_unstable_by_key(|(id, _)| *id);
         let last = kept.last().map_or(0, |(id, _)| *id);
         let mut records = Self { kept: kept.into(), most: most as usize, last, keeper };
@@ -36,7 +36,7 @@ impl Records {
         }
         self.last += 1;
         let value = show(self.last, call).to_string().into_bytes();
-        self.keeper.keep(Row::keep(Table::Record, key_of(self.last), value.clone()));
+        self.keeper.keep(Row::keep(Table::Record, self.last.to_string(), value.clone()));
         self.kept.push_back((self.last, value.into()));
         self.drop_oldest();
     }
@@ -62,17 +62,17 @@ impl Records {
     fn drop_oldest(&mut self) {
         while self.kept.len() > self.most {
             let Some((id, _)) = self.kept.pop_front() else { return };
-            self.keeper.keep(Row::forget(Table::Record, key_of(id)));
+            self.keeper.keep(Row::forget(Table::Record, id.to_string()));
         }
     }
 }
 
-/// Sorts as the numbers do.
+/// A record's id in the API. Sorts as the numbers do.
 fn key_of(id: u64) -> String {
     format!("{id:016x}")
 }
 
-/// The number that a key was made from.
+/// The number that an id was made from.
 pub fn id_of(key: &str) -> Option<u64> {
     (key.len() == 16).then(|| u64::from_str_radix(key, 16).ok()).flatten()
 }

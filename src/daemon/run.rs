@@ -53,6 +53,8 @@ use tokio::sync::mpsc::{Receiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
+/// No name and number is kept for longer than that after its lease (RULES A7): nor are damaged databases.
+const LONGEST_QUARANTINE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long calls that are being placed may take once the end has begun (RULES B2: gone within 5 s).
 const PLACING: Duration = Duration::from_millis(4300);
 /// How long the front may take in all.
@@ -199,6 +201,7 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
         outbox,
         control,
         readiness: Arc::new(Readiness::new()),
+        keeper: keeper.clone(),
     };
     let daily = readiness::run(api.clone());
     let admin = inheritance.admin(&config.node.state_dir).or_else(|| open_admin_socket(&config.node.state_dir));
@@ -390,7 +393,8 @@ fn secure(config: &Config, assembled: &Assembled) -> Result<Option<Arc<Secure>>,
 fn open_store(config: &Config, status: &Arc<Status>) -> Result<Opened, Failure> {
     let status = Arc::clone(status);
     let store_failed = move |failed| status.set_alarm_for(Cause::Keeping, "store_failed", failed);
-    Ok(sqlite::open(&config.node.state_dir, &clock::boot_id(), Box::new(store_failed))?)
+    let keep_damaged = LONGEST_QUARANTINE / config.time_scale;
+    Ok(sqlite::open(&config.node.state_dir, &clock::boot_id(), keep_damaged, Box::new(store_failed))?)
 }
 
 /// Where audio of ours leaves from.

@@ -90,7 +90,8 @@ async fn change(api: &Api, id: &str, headers: &HeaderMap, to: Become) -> Result<
 async fn tell(api: &Api, changes: Vec<Change>, is_list: bool) -> Result<(), ApiError> {
     let (answer, answered) = oneshot::channel();
     api.control.send(ToControl { changes, is_list, answer }).await.map_err(|_| ApiError::busy())?;
-    answered.await.map_err(|_| ApiError::busy())?
+    answered.await.map_err(|_| ApiError::busy())??;
+    api.durable().await
 }
 
 /// RFC 9110 sections 13.1.1 and 13.1.2.

@@ -74,6 +74,13 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the daemon has no time for this now; try again")
     }
 
+    /// 503: an edit counts, and the disk does not take it.
+    pub fn not_durable() -> Self {
+        let message =
+            "it counts from now on, but is not on the disk yet and lost in a restart until it is: see the alarm store_failed";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_durable", message)
+    }
+
     /// The body.
     pub fn to_json(&self) -> Value {
         let mut error = json!({"code": self.code, "message": self.message, "field": self.field});

@@ -37,6 +37,7 @@ use super::readiness::Readiness;
 use super::side::Status;
 use crate::io::notifier::Question;
 use crate::io::notifier::template::Templates;
+use crate::io::store::Keeper;
 use auth::Door;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -53,6 +54,8 @@ use tokio::sync::oneshot;
 
 /// What a body may hold, in bytes.
 const LARGEST_BODY: usize = 1024 * 1024;
+/// How long the disk may take for an edit.
+const DURABLE: Duration = Duration::from_secs(3);
 /// How long a request may take, its body included.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same for a test call.
@@ -77,6 +80,8 @@ pub struct Api {
     pub control: Sender<ToControl>,
     /// What was measured of the prerequisites.
     pub readiness: Arc<Readiness>,
+    /// What was edited at run time goes to the disk by it.
+    pub keeper: Keeper,
 }
 
 impl Api {
@@ -85,6 +90,12 @@ impl Api {
         let (answer, answered) = oneshot::channel();
         self.front.send(Command::Ask(question(answer))).map_err(|_| ApiError::busy())?;
         answered.await.map_err(|_| ApiError::busy())
+    }
+
+    /// Waits until what was edited is on the disk: an edit that was acknowledged outlives a kill. 503 where the disk does
+    /// not take it.
+    async fn durable(&self) -> Result<(), ApiError> {
+        if self.keeper.flushed(DURABLE).await { Ok(()) } else { Err(ApiError::not_durable()) }
     }
 
     fn http(&self) -> Http {

@@ -53,6 +53,7 @@ pub(super) async fn put(
     // Nothing is waited for between the look and the change, and this thread is the only one that changes them.
     check(&headers, &shown(&api, name, language))?;
     api.templates.set(name, language, &text).map_err(mistakes)?;
+    api.durable().await?;
     Ok(with_etag(shown(&api, name, language)))
 }
 
@@ -66,6 +67,7 @@ pub(super) async fn reset(
     let (name, language) = which(&api, &name, &spoken)?;
     check(&headers, &shown(&api, name, language))?;
     api.templates.reset(name, language);
+    api.durable().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -33,7 +33,7 @@ mod tests {
     fn what_was_kept_last_is_loaded_also_while_the_store_is_open() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(load(dir.path()), None);
-        let opened = sqlite::open(dir.path(), "boot", Box::new(|_| {})).expect("nobody else has it");
+        let opened = sqlite::open(dir.path(), "boot", Duration::MAX, Box::new(|_| {})).expect("nobody else has it");
         for text in ["one", "two", "two"] {
             opened.keeper.keep(row(text));
             assert!(opened.keeper.flush(Duration::from_secs(10)));

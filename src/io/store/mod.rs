@@ -71,8 +71,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Begins to write this row. A row of [`Table::Record`](crate::words::Table::Record) has no key: it is added under the
-    /// next number, and forgotten by that number in decimal.
+    /// Begins to write this row. A row of [`Table::Record`](crate::words::Table::Record) has a number in decimal as its
+    /// key, higher than those before; with none it gets the next one.
     pub fn keep(&self, row: Row) {
         self.send(Order::Keep(row));
     }
@@ -89,6 +89,12 @@ impl Keeper {
         let (done, flushed) = mpsc::channel();
         self.send(Order::Flush(done));
         self.orders.is_none() || flushed.recv_timeout(within).is_ok()
+    }
+
+    /// As [`Keeper::flush`], for a thread that has other things to do meanwhile.
+    pub async fn flushed(&self, within: Duration) -> bool {
+        let keeper = self.clone();
+        tokio::task::spawn_blocking(move || keeper.flush(within)).await.unwrap_or(false)
     }
 
     /// Writes what is still to be written, then that the stop was an orderly one, and closes the store; false: not within

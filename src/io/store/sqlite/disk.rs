@@ -2,7 +2,7 @@
 //!
 //! Read [`Disk::run`] first.
 
-use super::damage;
+use super::damage::{self, Aside};
 use super::file::{self, File, Trouble, node};
 use super::lock::{Lock, Locked, lock};
 use super::pending::Batch;
@@ -62,6 +62,8 @@ pub(super) struct Disk {
     pub(super) dir: PathBuf,
     /// The present boot's id.
     pub(super) boot: String,
+    /// How long a damaged database is kept.
+    pub(super) keep_damaged: Duration,
     pub(super) work: Receiver<Work>,
     pub(super) done: UnboundedSender<Done>,
     /// Whose rows are durable.
@@ -85,6 +87,7 @@ pub(super) struct State {
     /// What was said last.
     told: Option<bool>,
     damaged_until: Option<Time>,
+    aside: Aside,
     last_write: Time,
     last_look: Time,
     /// Since when the log has something in it.
@@ -113,6 +116,7 @@ impl Disk {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.empty_log();
+            self.delete_damaged();
             self.report();
         }
     }
@@ -244,6 +248,13 @@ impl Disk {
         match well {
             Ok(()) => self.state.healthy = true,
             Err(trouble) => self.fail(&trouble),
+        }
+    }
+
+    /// Only in a directory that is ours.
+    fn delete_damaged(&mut self) {
+        if self.state.lock.is_some() {
+            self.state.aside.delete_old(&self.dir, self.keep_damaged, clock::now());
         }
     }
 

@@ -107,17 +107,27 @@ impl File {
         for ((table, key), value) in &batch.rows {
             match value {
                 Some(value) => put(&tx, *table, key, value)?,
+                // After what is added: it may be one of those.
+                None if *table == Table::Record => {}
                 None => drop(tx.prepare_cached(schema::delete(*table))?.execute([&**key])?),
             }
         }
         let mut next = self.next_record;
         for record in &mut batch.records {
-            let id = *record.id.get_or_insert_with(|| {
-                next += 1;
-                next - 1
-            });
+            let id = *record.id.get_or_insert(next);
+            next = next.max(id.saturating_add(1));
             let value = record.value.as_slice();
-            tx.prepare_cached(schema::PUT_RECORD)?.execute(params![id, value, sum("", value)])?;
+            let mut put = tx.prepare_cached(schema::PUT_RECORD)?;
+            if put.execute(params![id, value, sum("", value)])? == 0 {
+                // This file was not there when its number was given.
+                put.execute(params![next, value, sum("", value)])?;
+                record.id = Some(next);
+                next += 1;
+            }
+        }
+        let from_records = batch.rows.range((Table::Record, "".into())..);
+        for ((table, key), _) in from_records.take_while(|((table, _), _)| *table == Table::Record) {
+            tx.prepare_cached(schema::delete(*table))?.execute([&**key])?;
         }
         let waited_for = !batch.waiting.is_empty();
         if waited_for {
@@ -277,6 +287,16 @@ fn read(db: &Connection, progress: &AtomicU64) -> Result<Saved, Trouble> {
             progress.fetch_add(1, Ordering::Relaxed);
         }
     }
+    let mut statement = db.prepare(schema::ALL_RECORDS)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let value = row.get_ref(1)?.as_blob().map_err(odd)?;
+        if row.get::<_, u32>(2)? != sum("", value) {
+            return Err(Trouble::Damaged);
+        }
+        saved.add(Table::Record, row.get::<_, i64>(0)?.to_string(), value.to_vec());
+        progress.fetch_add(1, Ordering::Relaxed);
+    }
     Ok(saved)
 }
 
@@ -305,7 +325,28 @@ fn salvage(db: &Connection) -> Saved {
             saved.add(table, key, value);
         }
     }
+    salvage_records(db, &mut saved);
     saved
+}
+
+/// The records, as far as they can be read.
+fn salvage_records(db: &Connection, saved: &mut Saved) {
+    let mut found = std::collections::BTreeMap::new();
+    for order in ["", " DESC"] {
+        let Ok(mut statement) = db.prepare(&format!("{}{order}", schema::ALL_RECORDS)) else { continue };
+        let Ok(mut rows) = statement.query([]) else { continue };
+        while let Ok(Some(row)) = rows.next() {
+            let content = row.get::<_, i64>(0).and_then(|id| Ok((id, row.get::<_, Vec<u8>>(1)?, row.get::<_, u32>(2)?)));
+            if let Ok((id, value, kept)) = content
+                && kept == sum("", &value)
+            {
+                found.insert(id, value);
+            }
+        }
+    }
+    for (id, value) in found {
+        saved.add(Table::Record, id.to_string(), value);
+    }
 }
 
 fn odd(_: rusqlite::types::FromSqlError) -> Trouble {

@@ -56,12 +56,13 @@ pub struct Taken(PathBuf);
 pub type StoreFailed = Box<dyn FnMut(bool) + Send>;
 
 /// Opens the database of this state directory, or goes on from memory until it can be opened. `boot`: the present boot's id
-/// ([`clock::boot_id`]). Waits for as long as the disk gives rows.
+/// ([`clock::boot_id`]). `keep_damaged`: how long a damaged database lies beside the new one before it is deleted. Waits for
+/// as long as the disk gives rows.
 ///
 /// # Errors
 ///
 /// Only if another process has the directory.
-pub fn open(dir: &Path, boot: &str, store_failed: StoreFailed) -> Result<Opened, Taken> {
+pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreFailed) -> Result<Opened, Taken> {
     let (orders, taken) = unbounded_channel();
     let (written, durable) = unbounded_channel();
     let (work, to_do) = mpsc::channel();
@@ -71,6 +72,7 @@ pub fn open(dir: &Path, boot: &str, store_failed: StoreFailed) -> Result<Opened,
     let disk = Disk {
         dir: dir.to_owned(),
         boot: boot.to_owned(),
+        keep_damaged,
         work: to_do,
         done,
         written,

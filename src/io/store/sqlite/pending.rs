@@ -11,7 +11,7 @@ use std::sync::mpsc;
 /// Ordinary records that wait while the disk does nothing; of more the oldest are lost and counted.
 pub(super) const MOST_RECORDS: usize = 10_000;
 
-/// An ordinary record and the number it was given by an attempt to write it.
+/// An ordinary record and its number; none: the next one, from the first attempt to write it on.
 pub(super) struct Record {
     pub(super) id: Option<i64>,
     pub(super) value: Vec<u8>,
@@ -44,6 +44,8 @@ pub(super) struct Pending {
     /// What may be on the disk, by hash: a row that never was needs no end there.
     on_disk: HashSet<u64>,
     hasher: RandomState,
+    /// The highest record that may be on the disk.
+    last_record: i64,
     lost: u64,
 }
 
@@ -53,14 +55,15 @@ impl Pending {
         for table in super::schema::TABLES {
             self.on_disk.extend(saved.rows(table).map(|(key, _)| self.hasher.hash_one((table, key))));
         }
+        self.last_record = saved.rows(Table::Record).filter_map(|(key, _)| key.parse().ok()).max().unwrap_or(0);
     }
 
     /// Takes a row in the place of an earlier one.
     pub(super) fn keep(&mut self, row: Row) {
         let (key, value) = (row.key.into_revealed(), row.value.map(crate::words::Private::into_revealed));
         match (row.table, value) {
-            (Table::Record, Some(value)) => self.record(Record { id: None, value }),
-            (Table::Record, None) => drop(self.batch.rows.insert((Table::Record, key), None)),
+            (Table::Record, Some(value)) => self.record(Record { id: key.parse().ok(), value }),
+            (Table::Record, None) => self.forget_record(key),
             (table, None) if !self.on_disk.contains(&self.hasher.hash_one((table, &*key))) => {
                 self.batch.rows.remove(&(table, key));
             }
@@ -92,6 +95,9 @@ impl Pending {
                 self.on_disk.remove(&hash)
             };
         }
+        for record in &self.batch.records {
+            self.last_record = record.id.map_or(i64::MAX, |id| id.max(self.last_record));
+        }
         Some(std::mem::take(&mut self.batch))
     }
 
@@ -112,6 +118,17 @@ impl Pending {
     /// How many records were lost since this was asked last.
     pub(super) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
+    }
+
+    /// One that waits is not written at all; one that never was on the disk needs no end there.
+    fn forget_record(&mut self, key: Box<str>) {
+        let Ok(id) = key.parse::<i64>() else { return };
+        if let Some(at) = self.batch.records.iter().position(|record| record.id == Some(id)) {
+            self.batch.records.remove(at);
+        }
+        if id <= self.last_record {
+            self.batch.rows.insert((Table::Record, key), None);
+        }
     }
 
     fn record(&mut self, record: Record) {
@@ -176,6 +193,24 @@ mod tests {
         pending.keep(Row::forget(Table::Call, "on disk"));
         let batch = pending.take().expect("there is something");
         assert_eq!(contents(&batch), [("on disk", None)]);
+    }
+
+    #[test]
+    fn records_that_come_and_go_while_the_disk_stalls_leave_nothing_behind() {
+        let mut pending = Pending::default();
+        let mut saved = Saved::default();
+        saved.add(Table::Record, "7", Vec::new());
+        pending.learn(&saved);
+        pending.keep(Row::forget(Table::Record, "7"));
+        for n in 8..50_000 {
+            pending.keep(Row::keep(Table::Record, n.to_string(), vec![0; 10]));
+            if n > 11 {
+                pending.keep(Row::forget(Table::Record, (n - 3).to_string()));
+            }
+        }
+        let batch = pending.take().expect("there is something");
+        assert_eq!(contents(&batch), [("7", None)]);
+        assert_eq!(batch.records.len(), 4);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::file::Trouble;
 use crate::words::Table;
 use rusqlite::{Connection, TransactionBehavior};
 
-/// All but [`Table::Record`], which is not held in memory.
+/// All but [`Table::Record`], whose keys are numbers.
 pub(super) const TABLES: [Table; 10] = [
     Table::Lease,
     Table::Reserved,
@@ -35,8 +35,12 @@ pub(super) const STEPS: &[&str] = &[
     "CREATE TABLE publication(key TEXT PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
 ];
 
-/// Writes a record, also if an attempt before this one has.
-pub(super) const PUT_RECORD: &str = "INSERT OR REPLACE INTO record(key, value, sum) VALUES(?, ?, ?)";
+/// Writes a record, also if an attempt before this one has; no row is changed where another one has its number.
+pub(super) const PUT_RECORD: &str = "INSERT INTO record(key, value, sum) VALUES(?, ?, ?)
+    ON CONFLICT(key) DO UPDATE SET sum = excluded.sum WHERE value = excluded.value";
+
+/// Every record: key, value, sum.
+pub(super) const ALL_RECORDS: &str = "SELECT key, value, sum FROM record ORDER BY key";
 
 /// Takes every step that is missing, each whole or not at all.
 pub(super) fn migrate(db: &mut Connection, steps: &[&str]) -> Result<(), Trouble> {

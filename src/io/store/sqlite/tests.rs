@@ -24,7 +24,7 @@ impl Open {
         let alarm = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&alarm);
         let store_failed = Box::new(move |failed| told.lock().expect("no panic").push(failed));
-        Self { opened: open(dir, boot, store_failed).expect("nobody else has it"), alarm }
+        Self { opened: open(dir, boot, SOON, store_failed).expect("nobody else has it"), alarm }
     }
 
     fn keep(&self, key: &str, value: &str) {
@@ -182,7 +182,7 @@ fn l2_times_are_this_boots_once_the_restored_rows_were_written_again() {
 fn two_daemons_do_not_share_a_state_directory() {
     let dir = dir();
     let first = Open::new(dir.path());
-    let second = open(dir.path(), "boot one", Box::new(|_| {}));
+    let second = open(dir.path(), "boot one", SOON, Box::new(|_| {}));
     assert!(second.err().expect("it is taken").to_string().contains("in use"));
     first.keep("a", "1");
     first.close();
@@ -240,6 +240,23 @@ fn ordinary_records_are_numbered_as_they_come_and_read_newest_first() {
     store.opened.keeper.keep(Row::keep(Table::Record, "", vec![9]));
     assert!(store.flush());
     assert_eq!(read(&store, i64::MAX), [(6, vec![9]), (5, vec![4])]);
+}
+
+#[test]
+fn b3_a_record_never_takes_the_place_of_another_one() {
+    let dir = dir();
+    let store = Open::new(dir.path());
+    let keep = |key: &str, value: u8| store.opened.keeper.keep(Row::keep(Table::Record, key, vec![value]));
+    keep("1", 1);
+    keep("2", 2);
+    assert!(store.flush());
+    keep("2", 2);
+    keep("1", 9);
+    assert!(store.flush());
+    store.close();
+    let store = Open::new(dir.path());
+    let rows: Vec<_> = store.opened.saved.rows(Table::Record).map(|(k, v)| (k.to_owned(), v.to_vec())).collect();
+    assert_eq!(rows, [("1".to_owned(), vec![1]), ("2".to_owned(), vec![2]), ("3".to_owned(), vec![9])]);
 }
 
 #[test]
