@@ -202,7 +202,9 @@ impl Shard {
             return;
         }
         let reason = call.dress(leg, side.other()).reason(msg);
-        if let Some(other) = call.dialog(leg, side.other()) {
+        let other = call.dialog(leg, side.other());
+        self.acknowledge_late(key);
+        if let Some(other) = other {
             let owner = Owner::Leg { call: key, leg, side: side.other() };
             self.endpoint.hang_up(other, &reason, owner, now);
         }
@@ -232,7 +234,9 @@ impl Shard {
         if call.progress != Progress::Connected(leg) {
             return;
         }
-        if let Some(other) = call.dialog(leg, side.other()) {
+        let other = call.dialog(leg, side.other());
+        self.acknowledge_late(key);
+        if let Some(other) = other {
             let owner = Owner::Leg { call: key, leg, side: side.other() };
             self.endpoint.hang_up(other, b"SIP;cause=481", owner, now);
         }
@@ -240,12 +244,23 @@ impl Shard {
     }
 
     pub(super) fn hang_up_both(&mut self, key: CallKey, leg: LegId, reason: &[u8], now: Time) {
+        self.acknowledge_late(key);
         for side in [Side::Near, Side::Far] {
             if let Some(dialog) = self.calls.get(key).and_then(|c| c.dialog(leg, side)) {
                 self.endpoint.hang_up(dialog, reason, Owner::Leg { call: key, leg, side }, now);
             }
         }
         self.finish(key, leg, Side::Near, now);
+    }
+
+    /// A 2xx whose ACK was to carry an answer that does not come any more: it is owed an ACK all the same before the BYE
+    /// (RFC 3261 section 15).
+    fn acknowledge_late(&mut self, key: CallKey) {
+        let Some((_, there)) = self.calls.get_mut(key).and_then(|c| c.late_ack.take()) else { return };
+        let invite = self.endpoint.dialog(there).and_then(|d| d.invite);
+        if !invite.is_some_and(|invite| self.endpoint.is_unanswered(invite)) {
+            self.endpoint.acknowledge(there, b"", b"");
+        }
     }
 
     /// A connected call is over on both sides.

@@ -96,6 +96,30 @@ fn r6_988_711_and_611_are_ordinary_calls_with_their_callers_own_identity() {
 }
 
 #[test]
+fn an_ordinary_call_whose_answer_is_never_acknowledged_is_ended_on_both_sides() {
+    for bare in [false, true] {
+        let mut w = World::new();
+        let mut call = invite(PBX, "alice", "+14551234567", "c1");
+        if bare {
+            call = call.split("Content-Type").next().unwrap().to_owned() + "Content-Length: 0\r\n\r\n";
+        }
+        w.receive(PBX, &call);
+        let out = w.expect(CARRIER, "INVITE");
+        w.receive(CARRIER, &response(&out.msg, 200, "t1", "sip:x@127.0.0.1:15080", SDP));
+        w.wait(Duration::from_secs(33));
+        let sent = w.take();
+        let byes = |to: &str| sent.iter().filter(|s| s.to.to_string() == to && text(&s.msg).starts_with("BYE")).count();
+        assert!(byes(PBX) > 0, "the caller hears no BYE");
+        assert!(byes(CARRIER) > 0, "the callee hears no BYE");
+        let to_carrier = |method: &str| sent.iter().position(|s| s.to.to_string() == CARRIER && text(&s.msg).starts_with(method));
+        assert!(to_carrier("ACK") < to_carrier("BYE"), "RFC 3261 section 15: a 2xx is acknowledged before the BYE");
+        assert!(to_carrier("ACK").is_some());
+        let [record] = w.records.as_slice() else { panic!("{} records", w.records.len()) };
+        assert_eq!(record.outcome, "answered");
+    }
+}
+
+#[test]
 fn a7_an_ordinary_call_that_is_over_is_recorded_once_and_with_its_outcome() {
     let mut w = World::new();
     w.receive(PBX, &invite(PBX, "alice", "+14551234567", "c1"));
