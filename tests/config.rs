@@ -222,7 +222,7 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         ("[notify]", "[media]\npublic = \"0.0.0.0\"\n[notify]", "media.public", "others reach us by"),
         ("[notify]", "[media]\nsrtp = true\n[notify]", "media.srtp", "unknown key"),
         ("[notify]", "[auth]\nrealm = 'a\"b'\n[notify]", "auth.realm", "quotes"),
-        ("[notify]", "[dns]\nservers = [\"127.0.0.1\"]\n[notify]", "dns.servers", "not in this version"),
+        ("[notify]", "[dns]\nservers = [\"ns.example.com\"]\n[notify]", "dns.servers[0]", "must be an address"),
         ("[notify]", "[cluster]\nendpoints = [\"x\"]\n[notify]", "cluster.endpoints", "not in this version"),
         ("[notify]", "[cluster]\nendpoint = [\"x\"]\n[notify]", "cluster.endpoint", "unknown key"),
         ("[notify]", "[http]\nbind = \"0.0.0.0:8911\"\n[notify]", "http.bind", "not in this version"),
@@ -242,9 +242,9 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         ("from = \"e911@example.com\"", "webhook = \"x\"", "notify.webhook", "must be a URL"),
         ("id = \"alice\"", "id = \"alice\"\npassword = \"\"", "agent[0].password", "empty"),
         ("id = \"alice\"", "id = \"alice\"\nanswer = \"auto\"", "agent[0].answer", "not in this version"),
-        (uri_a, "uri = \"sip:carrier.example.com\"", "trunk[0].uri", "not in this version"),
+        (uri_a, "uri = \"sip:carrier.example.com:0\"", "trunk[0].uri", "leads to no one"),
         (uri_a, "uri = \"sips:127.0.0.1;transport=udp\"", "trunk[0].uri", "over TLS"),
-        (uri_a, "uri = \"sip:127.0.0.1:5080\"\nregister = true", "trunk[0].register", "not in this version"),
+        (uri_a, "uri = \"sip:127.0.0.1:5080\"\nregister = true", "trunk[0].register", "needs a username"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\npassword_file = \"x\"", "trunk[0].password_file", "cannot be read"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\npassword = \"x\"", "trunk[0].password", "needs a username"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nusername = \"x\"", "trunk[0].username", "needs a password"),
@@ -258,12 +258,7 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nsrtp = \"offer\"", "trunk[0].srtp", "not in this version"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nmedia = \"anchor\"", "trunk[0].media", "not in this version"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nlocation = \"pdif\"", "trunk[0].location", "did you mean \"pidf\""),
-        (
-            uri_a,
-            "uri = \"sip:127.0.0.1:5080\"\nsources = [\"carrier.example.com\"]",
-            "trunk[0].sources",
-            "no [[listen]] has transport tls",
-        ),
+        (uri_a, "uri = \"sip:127.0.0.1:5080\"\nsources = [\"carrier.example.com:5060\"]", "trunk[0].sources[0]", "has no port"),
     ];
     for (old, new, key, word) in table {
         one_mistake(old, new, key, word);

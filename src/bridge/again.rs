@@ -1,5 +1,5 @@
 //! An emergency leg that is placed once more on the same trunk, because the trunk said how it wants to be asked: somewhere
-//! else (3xx, RULES P6), or with a longer session interval (422, RFC 4028 section 7.4).
+//! else (3xx, RULES P6), at another address of its name (503, [`super::failover`]), or with a longer session interval (422, RFC 4028 section 7.4).
 //!
 //! To the story it is one leg: its time runs on, and only what comes of the second INVITE is told.
 
@@ -16,6 +16,9 @@ use bytes::Bytes;
 impl Shard {
     /// Whether this refusal is not the trunk's last word; then the leg has been placed anew.
     pub(super) fn place_again(&mut self, key: CallKey, id: LegId, msg: &Message, now: Time) -> bool {
+        if msg.status() == 503 && self.setup.site.profile == Profile::Emergency && self.place_next_way(key, id, true, now) {
+            return true;
+        }
         let leg = self.calls.get(key).and_then(|c| c.leg(id)).filter(|l| l.fate == Fate::Open);
         let Some(placed) = leg.and_then(|l| l.placed.clone()) else { return false };
         let Some(next) = self.next_placement(*placed, msg) else { return false };
@@ -49,7 +52,8 @@ impl Shard {
             Some(address) => {
                 let transport = Transport::asked_by(&target).unwrap_or(Transport::Udp);
                 let origin = self.setup.links.sources.origin(transport, address);
-                let known = matches!(origin, Origin::Trunk(_) | Origin::Both(..)) || address.ip() == link.flow.remote.ip();
+                let known = matches!(origin, Origin::Trunk(_) | Origin::Both(..))
+                    || link.ways.iter().chain([&link.flow]).any(|way| way.remote.ip() == address.ip());
                 known.then(|| self.endpoint.locals().towards(transport, address))??
             }
             None if target.host.eq_ignore_ascii_case(home) && target.port.is_none() => link.flow,

@@ -3,8 +3,8 @@
 //!
 //! A trunk's credentials answer that trunk's challenges only: those to what was sent to its own address. Inside a dialog a
 //! challenge may come from whoever is at its far end, and requests may go elsewhere; there it must be of the realm that the
-//! trunk named before, if it named one. The presence server's credentials answer challenges to what was sent there, and no
-//! others.
+//! trunk named before, outside of any dialog. The presence server's credentials answer challenges to what was sent there, and
+//! no others.
 
 use super::call::{Fate, Owner};
 use super::links::Credentials;
@@ -13,7 +13,7 @@ use super::shard::Shard;
 use crate::emergency::facts::{Origin, TrunkId};
 use crate::sip::digest::{Asked, Challenge};
 use crate::sip::header::auth_param;
-use crate::sip::{ClientKey, Flow, Message, Name, Request};
+use crate::sip::{ClientKey, DialogKey, Flow, Message, Name, Request};
 use crate::words::Time;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
@@ -44,23 +44,25 @@ impl Shard {
     pub(super) fn answer_challenge(&mut self, tx: ClientKey, owner: Owner, msg: &Message, now: Time) -> bool {
         let Some(request) = self.endpoint.challenged(tx).filter(|r| r.answers < MOST_ANSWERS) else { return false };
         let account = match owner {
-            Owner::Own(Errand::Probe(trunk, _)) => Some(Account::Trunk(trunk)),
+            Owner::Own(Errand::Probe(trunk, _) | Errand::Register(trunk) | Errand::Revive(trunk, _)) => {
+                Some(Account::Trunk(trunk))
+            }
             Owner::Own(Errand::Publish(_)) => Some(Account::Presence),
             _ => request.account.map(|trunk| Account::Trunk(TrunkId(trunk))),
         };
         let Some(account) = account.filter(|_| self.may_go_on(&request, owner)) else { return false };
-        let Some((home, credentials)) = self.who_is(account) else { return false };
+        let Some((homes, credentials)) = self.who_is(account) else { return false };
         let (asks, answers) = match msg.status() {
             401 => (Name::WwwAuthenticate, Name::Authorization),
             _ => (Name::ProxyAuthenticate, Name::ProxyAuthorization),
         };
         // RFC 8760 section 2.4: the topmost that we understand.
-        let trunks_own = is_at(home, request.flow);
+        let trunks_own = homes.iter().any(|home| is_at(*home, request.flow));
         let known = self.key_for(account).map(|k| k.realm.clone());
         let known = known.as_deref();
         let is_meant = |c: &Challenge| {
             let in_dialog = request.msg.to_tag().is_some();
-            known.filter(|realm| in_dialog && !realm.is_empty()).map_or(trunks_own, |realm| realm == c.realm)
+            if in_dialog { known.is_some_and(|realm| !realm.is_empty() && realm == c.realm) } else { trunks_own }
         };
         let mut challenges = msg.all(asks).filter_map(Challenge::parse);
         let Some(challenge) = challenges.find(|c| is_meant(c) && !was_refused(&request.msg, answers, c)) else { return false };
@@ -100,16 +102,26 @@ impl Shard {
     }
 
     /// Where it is, and what answers its challenges.
-    fn who_is(&self, account: Account) -> Option<(Flow, Arc<Credentials>)> {
+    fn who_is(&self, account: Account) -> Option<(Vec<Flow>, Arc<Credentials>)> {
         match account {
             Account::Trunk(trunk) => {
                 let link = self.setup.links.trunks.get(usize::from(trunk.0))?;
-                Some((link.flow, link.credentials.clone()?))
+                Some((link.ways.iter().chain([&link.flow]).copied().collect(), link.credentials.clone()?))
             }
             Account::Presence => {
                 let publisher = self.setup.presence.as_ref()?;
-                Some((publisher.flow, publisher.credentials.clone()?))
+                Some((vec![publisher.flow], publisher.credentials.clone()?))
             }
+        }
+    }
+
+    /// What a dialog of an earlier run began with says which realm is the trunk's.
+    pub(super) fn learn_realm(&mut self, trunk: Option<u16>, dialog: DialogKey) {
+        let (Some(trunk), Some(dialog)) = (trunk, self.endpoint.dialog(dialog)) else { return };
+        let mut values = dialog.credentials.split(|b| *b == b'\n').filter_map(|l| l.splitn(2, |b| *b == b':').nth(1));
+        let Some(realm) = values.find_map(|v| auth_param(v.trim_ascii(), "realm")).map(|realm| realm.to_vec()) else { return };
+        if let Some(key) = self.key_for(Account::Trunk(TrunkId(trunk))).filter(|key| key.realm.is_empty()) {
+            key.realm = realm;
         }
     }
 

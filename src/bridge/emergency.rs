@@ -284,8 +284,12 @@ impl Shard {
     /// A leg heard nothing, or timer C ran out, or nobody is there.
     pub(super) fn on_leg_silence(&mut self, tx: ClientKey, key: CallKey, id: LegId, unreachable: bool, now: Time) {
         let Some(call) = self.calls.get(key) else { return };
-        let (storys, Some(leg)) = (call.kind.is_storys(), call.leg(id)) else { return };
+        let storys = call.kind.is_storys();
         let rings = self.endpoint.is_unanswered(tx);
+        if !rings && self.place_next_way(key, id, unreachable, now) {
+            return;
+        }
+        let Some(leg) = self.calls.get(key).and_then(|c| c.leg(id)) else { return };
         match leg.fate {
             Fate::GivenUp(_) => {
                 self.endpoint.forget(tx);
@@ -365,7 +369,10 @@ impl Shard {
             Device::Uri(uri) => {
                 let parsed = Uri::parse(uri.reveal().as_bytes())?;
                 let transport = Transport::asked_by(&parsed).unwrap_or(Transport::Udp);
-                let flow = self.endpoint.locals().towards(transport, parsed.socket_addr()?)?;
+                let flow = match parsed.socket_addr() {
+                    Some(address) => self.endpoint.locals().towards(transport, address)?,
+                    None => *self.setup.links.hosts.get(uri.reveal())?,
+                };
                 Some(Way::direct(uri.reveal().clone(), flow))
             }
         }
@@ -541,15 +548,17 @@ mod tests {
         let link = |remote: &str| Link {
             name: String::new(),
             flow: flow(remote),
+            ways: Vec::new(),
             host: remote.to_owned(),
             sips: false,
             probe: None,
             credentials: None,
+            register: None,
         };
         let links = Links {
             trunks: vec![link("127.0.0.1:15070")],
             peers: vec![link(PBX)],
-            sources: Sources::new(&[vec![Source::Socket(at(PBX))]], &[Vec::new()]),
+            sources: Arc::new(Sources::new(&[vec![Source::Socket(at(PBX))]], &[Vec::new()])),
             domain: "gw.example.net".to_owned(),
             ..Links::default()
         };

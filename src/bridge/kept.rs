@@ -220,8 +220,10 @@ impl Shard {
         if let Some(dialog) = self.endpoint.dialog_mut(near) {
             dialog.account = Self::account_of(origin);
         }
+        let account = account.and_then(|at| u16::try_from(at).ok());
+        self.learn_realm(account, far);
         if let Some(dialog) = self.endpoint.dialog_mut(far) {
-            dialog.account = account.and_then(|at| u16::try_from(at).ok());
+            dialog.account = account;
             dialog.owes_answer = late;
         }
         if let Some(call) = self.calls.get_mut(key) {

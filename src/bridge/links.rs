@@ -1,5 +1,6 @@
 //! Neighbours as the wire sees them: where they are, and which packets come from them.
 
+use super::registration::Registering;
 use super::shard::{Setup, Shard};
 use crate::emergency::caller::number_in;
 use crate::emergency::facts::{AgentId, Called, Origin, PeerId, TrunkId};
@@ -22,8 +23,10 @@ use std::time::Duration;
 pub struct Link {
     /// Its name in the config.
     pub name: String,
-    /// The way to it.
+    /// The way to it; nowhere while nobody knows where its name leads.
     pub flow: Flow,
+    /// All ways to it in the order in which they are tried, where it has a name; `flow` is one of them.
+    pub ways: Vec<Flow>,
     /// `host[:port]` as it stands in URIs.
     pub host: String,
     /// Whether its URI is `sips:`.
@@ -32,6 +35,8 @@ pub struct Link {
     pub probe: Option<Duration>,
     /// What answers its challenges.
     pub credentials: Option<Arc<Credentials>>,
+    /// Whether we register there; needs `credentials`.
+    pub register: Option<Registering>,
 }
 
 /// A trunk's `username` and `password`.
@@ -82,13 +87,15 @@ pub struct Links {
     /// In the order of `Site::peers`.
     pub peers: Vec<Link>,
     /// Who sends from where.
-    pub sources: Sources,
+    pub sources: Arc<Sources>,
     /// `node.domain`: the host in From and P-Asserted-Identity.
     pub domain: String,
     /// `routing.inbound`.
     pub inbound: Option<PeerId>,
     /// The numbers of agents who may register, and their places: ordinary calls to them go to their devices.
-    pub phones: HashMap<E164, AgentId>,
+    pub phones: Arc<HashMap<E164, AgentId>>,
+    /// Where the names in URIs of devices, alternates and desks lead, by URI.
+    pub hosts: Arc<HashMap<String, Flow>>,
 }
 
 impl Links {
@@ -231,7 +238,7 @@ pub struct Classifier {
     ids: Ids,
     secret: u64,
     shards: u8,
-    sources: Sources,
+    sources: Arc<Sources>,
     /// Ordinary calls to these numbers may go to registered devices, which shard 0 knows.
     phones: HashSet<E164>,
     lane: Arc<Lane>,
@@ -243,7 +250,7 @@ impl Classifier {
             ids: Ids::new(setup.secret, setup.era, 0),
             secret: setup.secret,
             shards: setup.shards.max(1),
-            sources: setup.links.sources.clone(),
+            sources: Arc::clone(&setup.links.sources),
             phones: setup.links.phones.keys().copied().collect(),
             lane,
         }

@@ -1,16 +1,19 @@
-//! Requests on our own behalf: trunks are asked for their health, a presence server is told who is busy
-//! ([`super::publication`]).
+//! Requests on our own behalf: trunks are asked for their health and told where we are ([`super::registration`]), a presence
+//! server is told who is busy ([`super::publication`]).
 //!
 //! Neither can touch a call: a health answer only orders trunks, and nothing waits for a publication.
 
 use super::call::{CallKey, Owner, Side as End};
+use super::health::{About, TrunkHealth};
 use super::publication::{PublicationKey, Publications};
+use super::registration::Registration;
 use super::shard::{Do, Shard, Wake};
-use crate::emergency::facts::{Input, LegId, Side, TrunkId};
+use crate::emergency::facts::{LegId, Side, TrunkId};
 use crate::sip::compose::{self, Plain};
 use crate::sip::{Flow, Message};
 use crate::words::Time;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What a request of our own is for.
@@ -18,6 +21,10 @@ use std::time::Duration;
 pub(super) enum Errand {
     /// A trunk's health. The number is that of the configuration that asked for it.
     Probe(TrunkId, u32),
+    /// Our binding at a trunk.
+    Register(TrunkId),
+    /// Whether one of a trunk's addresses is there again, by its place among them.
+    Revive(TrunkId, u8),
     /// Whether the far end of a ringing leg is still there, its connection being lost.
     Reopen(CallKey, LegId),
     /// An agent's presence.
@@ -36,12 +43,16 @@ pub(super) enum Errand {
 
 /// Our own requests' state.
 pub(super) struct Own {
-    /// What the story was told last of each trunk.
-    up: Vec<bool>,
+    /// What is known of each trunk.
+    pub(super) health: Vec<TrunkHealth>,
+    /// Our bindings, by trunk.
+    pub(super) registrations: Vec<Option<Registration>>,
+    /// Addresses that could not be reached, by transport, and until when they are let alone.
+    pub(super) dead: BTreeMap<(&'static str, SocketAddr), Time>,
     /// The trunks that have answered or failed to since the start.
-    heard: BTreeSet<TrunkId>,
+    pub(super) heard: BTreeSet<TrunkId>,
     /// Counts configurations: a probe of an older one is not renewed.
-    generation: u32,
+    pub(super) generation: u32,
     seq: u32,
     pub(super) publications: Publications,
     pub(super) desks: super::desks::Desks,
@@ -50,8 +61,12 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn new(trunks: usize) -> Self {
+        let mut health = Vec::new();
+        health.resize_with(trunks, TrunkHealth::default);
         Self {
-            up: vec![true; trunks],
+            health,
+            registrations: Vec::new(),
+            dead: BTreeMap::new(),
             heard: BTreeSet::new(),
             generation: 0,
             seq: 0,
@@ -66,13 +81,17 @@ impl Own {
         self.seq = self.seq.wrapping_add(1) & 0x7fff_ffff;
         self.seq
     }
+
+    pub(super) fn registration_mut(&mut self, trunk: TrunkId) -> Option<&mut Registration> {
+        self.registrations.get_mut(usize::from(trunk.0)).and_then(Option::as_mut)
+    }
 }
 
 impl Shard {
     /// Begins to probe every trunk that wants it, spread over their first interval.
     pub(super) fn start_probes(&mut self, now: Time) {
         self.own.generation += 1;
-        self.own.up.resize(self.setup.links.trunks.len(), true);
+        self.own.health.resize_with(self.setup.links.trunks.len(), TrunkHealth::default);
         let generation = self.own.generation;
         for (i, link) in (0u16..).zip(&self.setup.links.trunks) {
             if let Some(every) = link.probe {
@@ -86,9 +105,10 @@ impl Shard {
     pub(super) fn run_errand(&mut self, errand: Errand, now: Time) {
         match errand {
             Errand::Probe(trunk, generation) if generation == self.own.generation => self.probe(trunk, now),
-            Errand::Probe(..) | Errand::Reopen(..) | Errand::Desk(..) | Errand::SelfCall(_) => {}
+            Errand::Probe(..) | Errand::Reopen(..) | Errand::Revive(..) | Errand::Desk(..) | Errand::SelfCall(_) => {}
             Errand::SelfCallOver(id) => self.on_self_call_over(id, now),
             Errand::DesksAreSilent(_) => self.on_desk(errand, 0, now),
+            Errand::Register(trunk) => self.registration_due(trunk, now),
             Errand::Alive(call, leg, side) => self.ask_whether_alive(call, leg, side, now),
             Errand::Publish(key) => self.publication_due(key, now),
         }
@@ -98,7 +118,12 @@ impl Shard {
     pub(super) fn on_errand_response(&mut self, errand: Errand, msg: &Message, now: Time) {
         match errand {
             // Any answer is a sign of life but 503, which says "not now" (RFC 3261 section 21.5.4).
-            Errand::Probe(trunk, _) => self.trunk_is(trunk, msg.status() != 503, now),
+            Errand::Probe(trunk, _) => {
+                self.way_answers(trunk);
+                self.trunk_is(trunk, About::Answers, msg.status() != 503, now);
+            }
+            Errand::Revive(trunk, place) => self.on_revival(trunk, place, msg.status() != 503, now),
+            Errand::Register(trunk) => self.on_registered(trunk, msg, now),
             Errand::Desk(..) if msg.status() >= 200 => self.on_desk(errand, msg.status(), now),
             Errand::SelfCall(id) => self.on_self_call_response(id, msg, now),
             Errand::Reopen(..) | Errand::Desk(..) | Errand::DesksAreSilent(_) | Errand::SelfCallOver(_) => {}
@@ -110,7 +135,13 @@ impl Shard {
     /// Nobody answered one of them.
     pub(super) fn on_errand_failed(&mut self, errand: Errand, now: Time) {
         match errand {
-            Errand::Probe(trunk, _) => self.trunk_is(trunk, false, now),
+            Errand::Probe(trunk, _) => {
+                if !self.probe_next_way(trunk, now) {
+                    self.trunk_is(trunk, About::Answers, false, now);
+                }
+            }
+            Errand::Revive(trunk, place) => self.on_revival(trunk, place, false, now),
+            Errand::Register(trunk) => self.register_later(trunk, None, now),
             Errand::Reopen(call, leg) => self.on_leg_still_lost(call, leg, now),
             Errand::Publish(key) => self.retry_publication(key, now),
             Errand::Desk(..) | Errand::DesksAreSilent(_) => self.on_desk(errand, 0, now),
@@ -132,7 +163,10 @@ impl Shard {
         let Some(link) = self.setup.links.trunks.get(usize::from(trunk.0)) else { return };
         let Some(every) = link.probe else { return };
         let (errand, flow, host) = (Errand::Probe(trunk, generation), link.flow, link.host.clone());
-        self.ask_for_health(errand, flow, &host, now);
+        if !flow.is_nowhere() {
+            self.ask_for_health(errand, flow, &host, now);
+            self.probe_held_down(trunk, now);
+        }
         self.wakes.arm(now + every, Wake::Errand(errand));
     }
 
@@ -156,14 +190,5 @@ impl Shard {
     /// Whether it is known since the start if this trunk answers.
     pub fn has_heard_of(&self, trunk: TrunkId) -> bool {
         self.own.heard.contains(&trunk)
-    }
-
-    fn trunk_is(&mut self, trunk: TrunkId, up: bool, now: Time) {
-        self.own.heard.insert(trunk);
-        let Some(known) = self.own.up.get_mut(usize::from(trunk.0)) else { return };
-        if *known != up {
-            *known = up;
-            self.tell_story(Some(Input::Health { trunk, up }), now);
-        }
     }
 }

@@ -171,6 +171,8 @@ impl Shard {
         };
         if index == 0 {
             shard.start_probes(now);
+            shard.look_for_homeless(now);
+            shard.start_registrations(now);
         }
         Ok(shard)
     }
@@ -201,6 +203,8 @@ impl Shard {
         self.endpoint.set_locals(Arc::clone(&setup.locals));
         if self.story.is_some() {
             self.start_probes(now);
+            self.look_for_homeless(now);
+            self.start_registrations(now);
             self.revise_devices(now);
             self.tell_story(None, now);
         }

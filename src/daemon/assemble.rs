@@ -4,7 +4,8 @@
 //! [`assemble`] adds who is where on the wire, by the listeners as they are really bound.
 
 use super::config::{self, Config, SipTarget};
-use crate::bridge::{Access, Agents, Credentials, Link, Links, Publisher, Setup, Source, Sources};
+use super::names::named;
+use crate::bridge::{Access, Agents, Credentials, Link, Links, Publisher, Registering, Setup, Source, Sources};
 use crate::emergency::facts::{AgentId, PeerId, TrunkId};
 use crate::emergency::notice::is_same_address;
 use crate::emergency::number::Numbers;
@@ -59,7 +60,8 @@ impl Assembled {
     /// The ways to all neighbours.
     pub fn flows(&self) -> impl Iterator<Item = Flow> {
         let links = &self.setup.links;
-        links.trunks.iter().chain(&links.peers).map(|l| l.flow)
+        let all = links.trunks.iter().chain(&links.peers).flat_map(|l| std::iter::once(l.flow).chain(l.ways.iter().copied()));
+        all.filter(|f| !f.is_nowhere())
     }
 }
 
@@ -95,13 +97,17 @@ pub fn assemble(
     let links = Links {
         trunks: trunk_links(config, &site, &locals, before)?,
         peers: peer_links(config, &site, &locals, before)?,
-        sources: Sources::new(&peers, &trunks),
+        sources: Arc::new(Sources::new(&peers, &trunks)),
         domain: config.node.domain.clone(),
         inbound: site.inbound,
-        phones: phones(config).filter_map(|(place, a)| Some((a.number?, place))).collect(),
+        phones: Arc::new(phones(config).filter_map(|(place, a)| Some((a.number?, place))).collect()),
+        hosts: Arc::new(
+            named(config).filter_map(|t| Some((t.uri.reveal().clone(), ways(&locals, t).first().copied()?))).collect(),
+        ),
     };
     let targets = config.peers.iter().map(|p| &p.target).chain(config.trunks.iter().map(|t| &t.target));
-    let hosts = targets.map(|t| (t.address.ip(), 128));
+    let addresses = targets.flat_map(|t| std::iter::once(t.address).chain(t.others.iter().map(|o| o.1)));
+    let hosts = addresses.map(|at| (at.ip(), 128)).filter(|(ip, _)| !ip.is_unspecified());
     let known = Known(hosts.chain(sources.values().flatten().filter_map(|s| network(*s))).collect());
     let presence = match &config.presence.kind {
         config::PresenceKind::None | config::PresenceKind::Webhook(_) => None,
@@ -199,7 +205,7 @@ fn reached_from(bound: SocketAddr, mut neighbours: impl Iterator<Item = SocketAd
         socket.connect(remote)?;
         Ok(socket.local_addr()?.ip())
     };
-    neighbours.find(|n| n.is_ipv4() == bound.is_ipv4()).and_then(|n| towards(n).ok()).unwrap_or(loopback)
+    neighbours.find(|n| n.is_ipv4() == bound.is_ipv4() && n.port() != 0).and_then(|n| towards(n).ok()).unwrap_or(loopback)
 }
 
 /// The certificate names of all neighbours. Those of before keep their places: connections know theirs by it.
@@ -208,8 +214,13 @@ fn names(config: &Config, before: Option<&Assembled>) -> Names {
     let mut servers = std::collections::HashMap::new();
     let peers = config.peers.iter().map(|p| (&p.target, &p.certificate_names));
     for (target, own) in peers.chain(config.trunks.iter().map(|t| (&t.target, &t.certificate_names))) {
-        if let Some(first) = own.first().filter(|_| target.transport == config::Transport::Tls) {
-            servers.insert(target.address, first.clone());
+        // RFC 5922 section 4: the name that was configured, not where DNS says it leads.
+        let proves = own.first().or(target.name.as_ref().map(|name| &name.host));
+        let all = std::iter::once((target.transport, target.address)).chain(target.others.iter().copied());
+        for (_, address) in all.filter(|(t, _)| *t == config::Transport::Tls) {
+            if let Some(name) = proves {
+                servers.insert(address, name.clone());
+            }
         }
         for name in own {
             if !known.contains(name) {
@@ -244,7 +255,8 @@ fn trunk_links(config: &Config, site: &Site, locals: &Locals, before: Option<&As
         Some(t) => {
             let link = link(&t.name, "trunk", &t.target, (!t.options.is_zero()).then_some(t.options), locals)?;
             let credentials = t.credentials.clone().map(|(user, password)| Arc::new(Credentials { user, password }));
-            Ok(Link { credentials, ..link })
+            let register = t.register.then_some(Registering { time_scale: config.time_scale });
+            Ok(Link { credentials, register, ..link })
         }
         None => gone(&trunk.name, before.map(|b| &b.setup.links.trunks)),
     };
@@ -269,10 +281,12 @@ fn link(
     Ok(Link {
         name: name.to_owned(),
         flow: flow(locals, target, &format!("{kind} {name}"))?,
+        ways: ways(locals, target),
         host: host(target),
         sips: target.sips,
         probe,
         credentials: None,
+        register: None,
     })
 }
 
@@ -280,12 +294,27 @@ fn link(
 fn gone(name: &str, before: Option<&Vec<Link>>) -> Result<Link, Unusable> {
     let link = before.and_then(|links| links.iter().find(|l| l.name == name)).cloned();
     let mut link = link.ok_or_else(|| Unusable::NoListener(name.to_owned()))?;
-    link.probe = None;
+    (link.probe, link.register) = (None, None);
     Ok(link)
+}
+
+/// Where a name leads, in the order in which it is tried; nothing for an address.
+fn ways(locals: &Locals, target: &SipTarget) -> Vec<Flow> {
+    let all = std::iter::once((target.transport, target.address)).chain(target.others.iter().copied());
+    let known = all.filter(|(_, at)| target.name.is_some() && at.port() != 0);
+    known
+        .filter_map(|(how, at)| locals.towards(transport(how), at))
+        .filter(|f| locals.of(*f).ipv6 == f.remote.is_ipv6())
+        .collect()
 }
 
 fn flow(locals: &Locals, target: &SipTarget, whose: &str) -> Result<Flow, Unusable> {
     let flow = locals.towards(transport(target.transport), target.address);
+    if target.address.port() == 0 {
+        // Nobody knows yet where it leads, nor therefore how.
+        let any = || [Transport::Udp, Transport::Tcp, Transport::Tls].into_iter().find_map(|t| locals.towards(t, target.address));
+        return flow.or_else(any).ok_or_else(|| Unusable::NoListener(whose.to_owned()));
+    }
     let fits = |f: &Flow| locals.of(*f).ipv6 == target.address.is_ipv6();
     flow.filter(fits).ok_or_else(|| Unusable::NoListener(whose.to_owned()))
 }

@@ -5,6 +5,8 @@
 
 use super::config::Config;
 use super::records::Records;
+use crate::bridge::Trouble;
+use crate::emergency::facts::TrunkId;
 use crate::emergency::gateway::Shelved;
 use crate::emergency::site::Site;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +16,7 @@ pub struct Board {
     config: Mutex<Arc<Config>>,
     site: Mutex<Arc<Site>>,
     trunks: Mutex<Vec<Shelved>>,
+    troubles: Mutex<Vec<(TrunkId, Trouble)>>,
     records: Mutex<Records>,
 }
 
@@ -24,6 +27,7 @@ impl Board {
             config: Mutex::new(Arc::new(config)),
             site: Mutex::new(site),
             trunks: Mutex::default(),
+            troubles: Mutex::default(),
             records: Mutex::new(records),
         }
     }
@@ -56,6 +60,16 @@ impl Board {
         let changed = !before.iter().map(|s| (s.trunk, s.up)).eq(trunks.iter().map(|s| (s.trunk, s.up)));
         *before = trunks;
         changed
+    }
+
+    /// What is wrong with a trunk besides that it does not answer, as the front said last.
+    pub fn trouble(&self, trunk: TrunkId) -> Option<Trouble> {
+        lock(&self.troubles).iter().find(|(t, _)| *t == trunk).map(|(_, trouble)| *trouble)
+    }
+
+    /// The front says what is wrong with which trunk.
+    pub fn set_troubles(&self, troubles: Vec<(TrunkId, Trouble)>) {
+        *lock(&self.troubles) = troubles;
     }
 
     /// Ordinary calls that are over.

@@ -55,6 +55,8 @@ const MOST_PANICS: u32 = 100;
 pub enum Command {
     /// A new configuration; the answer comes back.
     Reload(Box<Reload>, oneshot::Sender<Result<(), PoolError>>),
+    /// Names lead elsewhere.
+    Relink(Box<Reload>),
     /// A look at the calls.
     Ask(Ask),
     /// Hold new calls back until no emergency is being placed, and end then; the answer is what was held. `None`: there was no
@@ -235,6 +237,7 @@ impl Front {
             Command::Ask(ask) => self.answer(ask),
             Command::HandOver(by, answer) => self.leaving = Some(Leaving::new(by, answer)),
             Command::Stop(by) => self.ends = Some(Ending::Calls(by)),
+            Command::Relink(reload) => self.relink(*reload),
             Command::Reload(reload, answer) => {
                 let taken = self.reload(*reload);
                 let _ = answer.send(taken);
@@ -318,19 +321,32 @@ impl Front {
 
     fn reload(&mut self, new: Reload) -> Result<(), PoolError> {
         self.worker.reload(&new.setup, Arc::clone(&new.ports), &mut self.near, clock::now())?;
-        if let Some(classifier) = self.worker.shard().classifier() {
-            self.classifier = classifier;
-        }
         for thread in &self.near.ordinary {
             thread.reload(&new.setup, &new.ports);
         }
-        self.near.streams.reload(new.known, new.secure);
         self.near.media.configure(&new.media);
+        self.take_sockets(new);
+        Ok(())
+    }
+
+    fn take_sockets(&mut self, new: Reload) {
+        if let Some(classifier) = self.worker.shard().classifier() {
+            self.classifier = classifier;
+        }
+        self.near.streams.reload(new.known, new.secure);
         self.inboxes.retain(|inbox| new.ports.all().any(|port| Arc::ptr_eq(port, inbox.port())));
         if self.watch(&new.ports).is_err() {
             self.side.send(ToSide::Alarm("config_rejected", true));
         }
-        Ok(())
+    }
+
+    /// As a reload, of what hangs on names alone: the story is not touched.
+    fn relink(&mut self, new: Reload) {
+        self.worker.relink(&new.setup, Arc::clone(&new.ports), &mut self.near, clock::now());
+        for thread in &self.near.ordinary {
+            thread.reload(&new.setup, &new.ports);
+        }
+        self.take_sockets(new);
     }
 
     /// Watches the sockets that are not watched yet.
@@ -435,7 +451,7 @@ impl Front {
         self.misfits.report(&self.side, now);
         self.side.send(ToSide::Census(0, self.worker.shard().census()));
         if let Some(story) = self.worker.shard().story() {
-            self.side.send(ToSide::Numbers(story.shelved()));
+            self.side.send(ToSide::Numbers(story.shelved(), self.worker.shard().troubles()));
         }
     }
 

@@ -20,6 +20,7 @@ pub mod front;
 pub mod handover;
 mod leaving;
 pub mod log;
+mod names;
 pub mod readiness;
 pub mod records;
 pub mod roster;

@@ -20,9 +20,10 @@ use super::roster::{self, Joined, Roster};
 use super::shards::{Common, Ordinary};
 use super::side::{Cause, SideSender, SideThread, Status, ToSide};
 use super::worker::Worker;
-use super::{log, serve, systemd};
+use super::{log, names, serve, systemd};
 use crate::emergency::presence;
 use crate::io::clock;
+use crate::io::dns;
 use crate::io::media::{self, Media};
 use crate::io::notifier::post::Hook;
 use crate::io::notifier::smtp::Smtp;
@@ -49,7 +50,7 @@ use std::time::Duration;
 use successor::{Kept, take_over};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{Receiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -72,6 +73,8 @@ const LAST_MAILS: Duration = Duration::from_secs(4);
 /// The loop is taken for dead after that.
 const DEAD: Duration = Duration::from_secs(10);
 const MOST_SHARDS: usize = 8;
+/// How long the start waits for names to be looked up.
+const FIRST_NAMES: Duration = Duration::from_millis(300);
 /// Changes to agents, and questions about the outbox, that wait.
 const WAITING_CHANGES: usize = 16;
 
@@ -155,7 +158,7 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
     let held = take_over(&mut inheritance, &config, &bound, shards)?;
     let Opened { store, keeper, saved } = open_store(&config, &status)?;
     let roster = Roster::restore(&saved, keeper.clone());
-    let config = with_roster(&roster, &loaded.text, file, config);
+    let mut config = with_roster(&roster, &loaded.text, file, config);
     let secret = saved.secret.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
     let mut assembled = assemble(&config, &bound.addresses, secret, shards, None)?;
     let secure = secure(&config, &assembled)?;
@@ -180,6 +183,9 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
         .with_templates(Arc::clone(&templates))
         .with_questions(questions);
     let (listeners, told) = watch::channel(listeners_of(&config)?);
+    let (want, wanted) = watch::channel(names::wanted(&mut config));
+    let (to_control, found) = unbounded_channel();
+    let keeper_of_names = dns::Keeper::new(wanted, to_control);
     let (to_teller, states) = unbounded_channel();
     let shown =
         presence::shown_before(&saved).map(|(agent, shown, dnd)| State::presence(agent, shown.word(), dnd, clock::wall()));
@@ -210,7 +216,7 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
     let (halt, halted) = oneshot::channel();
     kept.halt = Some(halt);
     let beside = async move {
-        tokio::join!(teller.run(states), daily);
+        tokio::join!(teller.run(states), daily, keeper_of_names.run());
     };
     let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, beside, halted)?;
 
@@ -286,6 +292,9 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
         web: web_address,
         roster,
         asked,
+        want,
+        found,
+        answers: dns::Answers::default(),
         ends: Time::ZERO,
         inheritance,
         kept,
@@ -580,6 +589,11 @@ struct Control {
     text: String,
     roster: Roster,
     asked: Receiver<ToControl>,
+    /// Which names are to be looked up.
+    want: watch::Sender<dns::Wanted>,
+    /// Where they lead.
+    found: UnboundedReceiver<dns::Answers>,
+    answers: dns::Answers,
     /// When the process must be gone, once its end has begun.
     ends: Time,
     /// Whom we took over from, until it has been told.
@@ -631,6 +645,7 @@ impl Control {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined2()];
         let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut hand_over)] = kinds.map(signal) else { return FAILED };
         // From here on a signal does not end the process by itself.
+        self.await_names().await;
         self.say_ready();
         let pause = systemd::watchdog().map_or(Duration::from_secs(3600), |w| w / 2);
         let mut watchdog = tokio::time::interval(pause);
@@ -641,6 +656,7 @@ impl Control {
                 _ = hangup.recv() => self.reload().await,
                 _ = hand_over.recv() => if let Some(code) = self.hand_over(&mut terminate).await { return code },
                 Some(request) = self.asked.recv() => self.change_agents(request).await,
+                Some(answers) = self.found.recv() => self.relink(answers),
                 _ = watchdog.tick() => self.say_alive(),
                 _ = &mut self.front => {
                     error!(event = "the front ended by itself");
@@ -649,6 +665,52 @@ impl Control {
             }
         }
         self.stop().await
+    }
+
+    /// The start gives DNS a moment and no more: a trunk without an address is tried as soon as it has one.
+    async fn await_names(&mut self) {
+        if self.want.borrow().questions.is_empty() {
+            return;
+        }
+        let first = async {
+            while let Some(answers) = self.found.recv().await {
+                let is_complete = answers.is_complete;
+                self.relink(answers);
+                if is_complete {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(FIRST_NAMES, first).await.is_err() {
+            warn!(event = "some names lead nowhere yet: their neighbours are reached as soon as they do");
+        }
+    }
+
+    /// Names lead elsewhere: the calls are told of it as of a reload, but the story is not touched.
+    fn relink(&mut self, answers: dns::Answers) {
+        self.answers = answers;
+        let config = Config::clone(&self.board.config());
+        let setup = &self.assembled.setup;
+        let filled = names::filled(config, &self.answers);
+        let assembled = assemble(&filled, &self.running.addresses, setup.secret, setup.shards, Some(&self.assembled));
+        let secure = assembled.as_ref().map_err(ToString::to_string).and_then(|a| secure(&filled, a).map_err(|e| e.to_string()));
+        let (Ok(assembled), Ok(secure)) = (assembled, secure) else {
+            return warn!(event = "where names lead now cannot be used; what they led to before stays");
+        };
+        let ports = self.ports_of(&assembled);
+        let (setup, known) = (assembled.setup.clone(), assembled.known.clone());
+        let relink = Reload { setup, ports: Arc::clone(&ports), known, secure, media: media_settings(&filled) };
+        let _ = self.commands.send(Command::Relink(Box::new(relink)));
+        (self.assembled, self.ports) = (assembled, ports);
+        info!(event = "names looked up", count = self.answers.ways.len());
+    }
+
+    fn ports_of(&self, assembled: &Assembled) -> Arc<Ports> {
+        let (ports, failed) = Ports::new(self.running.udp.clone(), assembled.flows(), &self.ports);
+        for e in failed {
+            warn!(event = "a neighbour has no socket of its own", reason = %e.kind());
+        }
+        Arc::new(ports)
     }
 
     async fn stop(&mut self) -> u8 {
@@ -713,13 +775,11 @@ impl Control {
         config.hasten(self.running.time_scale).map_err(|beyond| vec![beyond.to_string()])?;
         self.keep_sockets(&mut config);
         let setup = &self.assembled.setup;
-        let assembled = assemble(&config, &self.running.addresses, setup.secret, setup.shards, Some(&self.assembled));
+        let wanted = names::wanted(&mut config);
+        let filled = names::filled(config.clone(), &self.answers);
+        let assembled = assemble(&filled, &self.running.addresses, setup.secret, setup.shards, Some(&self.assembled));
         let assembled = assembled.map_err(|e| vec![e.to_string()])?;
-        let (ports, failed) = Ports::new(self.running.udp.clone(), assembled.flows(), &self.ports);
-        for e in failed {
-            warn!(event = "a neighbour has no socket of its own", reason = %e.kind());
-        }
-        let ports = Arc::new(ports);
+        let ports = self.ports_of(&assembled);
         let notify = notifier_settings(&config).map_err(|e| vec![e.to_string()])?;
         let listeners = listeners_of(&config).map_err(|e| vec![e.to_string()])?;
         let secure = secure(&config, &assembled).map_err(|e| vec![format!("[tls]: {e}")])?;
@@ -732,6 +792,7 @@ impl Control {
             Ok(Err(e)) => return Err(vec![e.to_string()]),
             Err(_) => return Err(vec!["the front is gone".to_owned()]),
         }
+        self.want.send_replace(wanted);
         self.notify.send_replace(notify);
         self.listeners.send_replace(listeners);
         report_contacts(&config);

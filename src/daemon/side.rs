@@ -5,7 +5,7 @@
 
 use super::api::{BACKLOG, Events, Happened};
 use super::board::Board;
-use crate::bridge::{Census, OrdinaryCall};
+use crate::bridge::{Census, OrdinaryCall, Trouble};
 use crate::emergency::facts::{Side, TrunkId};
 use crate::emergency::gateway::Shelved;
 use crate::emergency::notice::Notice;
@@ -44,8 +44,8 @@ pub enum ToSide {
     Effect(Side),
     /// What a shard holds at present.
     Census(u8, Census),
-    /// How many numbers of each trunk are leased.
-    Numbers(Vec<Shelved>),
+    /// How many numbers of each trunk are leased, and what is wrong with which.
+    Numbers(Vec<Shelved>, Vec<(TrunkId, Trouble)>),
     /// A configuration was taken.
     Site(Arc<Site>),
     /// An ordinary call is over.
@@ -268,7 +268,8 @@ impl SideThread {
                 gauge!("e911d_dialogs").set(sum(|c| c.dialogs));
                 counter!("e911d_lost_total", "why" => "stray_response").absolute(census.values().map(|c| c.strays).sum());
             }
-            ToSide::Numbers(shelves) => {
+            ToSide::Numbers(shelves, troubles) => {
+                self.board.set_troubles(troubles);
                 if self.board.set_trunks(shelves.clone()) {
                     let trunks = shelves.iter().map(|s| json!({"name": self.trunk(Some(s.trunk)), "up": s.up}));
                     self.status.announce("trunks", json!({"trunks": trunks.collect::<Vec<_>>()}));

@@ -89,6 +89,13 @@ impl Worker {
         Ok(())
     }
 
+    /// Names lead elsewhere.
+    pub fn relink(&mut self, setup: &Setup, ports: Arc<Ports>, outside: &mut impl Outside, now: Time) {
+        self.ports = ports;
+        self.shard.relink(setup, now);
+        self.drain(outside, now);
+    }
+
     /// A message for this shard.
     pub fn receive(&mut self, flow: Flow, msg: Message, outside: &mut impl Outside, now: Time) {
         kill::message("received", msg.bytes());
@@ -201,6 +208,7 @@ impl Worker {
             self.reach.note(flow, client);
         }
         let sent = match flow.transport {
+            _ if flow.is_nowhere() => Sent::Impossible,
             Transport::Udp => self.ports.send(flow, &bytes),
             _ => outside.stream(flow, bytes.clone()),
         };

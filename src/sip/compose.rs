@@ -1,6 +1,6 @@
 //! Requests that are our own: the only place that names `rsip`.
 //!
-//! OPTIONS to a trunk, PUBLISH to a presence server. Relayed messages are not composed here: those are copy-edited
+//! OPTIONS and REGISTER to a trunk, PUBLISH to a presence server. Relayed messages are not composed here: those are copy-edited
 //! from their own bytes.
 
 use super::flow::Transport;
@@ -28,14 +28,22 @@ pub struct Plain<'a> {
 
 /// Asks for the far end's health (RFC 3261 section 11).
 pub fn options(plain: Plain<'_>) -> Bytes {
-    let mut headers = plain.headers("OPTIONS");
+    let mut headers = plain.headers("OPTIONS", &plain.uri().to_string());
     headers.push(Header::Accept("application/sdp".into()));
     finish(Method::Options, plain.uri(), headers, Vec::new())
 }
 
+/// A binding of the address `from` to `contact` for so many seconds (RFC 3261 section 10.2).
+pub fn register(plain: Plain<'_>, contact: &str, expires: u32) -> Bytes {
+    let mut headers = plain.headers("REGISTER", plain.from);
+    headers.push(rsip::headers::Contact::from(contact).into());
+    headers.push(Expires::from(expires).into());
+    finish(Method::Register, plain.uri(), headers, Vec::new())
+}
+
 /// An event state publication (RFC 3903). `etag` refers to the one to be changed; an empty body with `expires` 0 removes it.
 pub fn publish(plain: Plain<'_>, event: &str, etag: Option<&str>, expires: u32, content_type: &str, body: Vec<u8>) -> Bytes {
-    let mut headers = plain.headers("PUBLISH");
+    let mut headers = plain.headers("PUBLISH", &plain.uri().to_string());
     headers.push(Event::from(event).into());
     headers.push(Expires::from(expires).into());
     if let Some(etag) = etag {
@@ -68,12 +76,12 @@ impl Plain<'_> {
         }
     }
 
-    fn headers(&self, method: &str) -> Headers {
+    fn headers(&self, method: &str, to: &str) -> Headers {
         let mut headers = Headers::default();
         headers.push(rsip::headers::Via::from(self.via.as_str()).into());
         headers.push(rsip::headers::MaxForwards::from(70u32).into());
         headers.push(rsip::headers::From::from(format!("<{}>;tag={}", self.from, self.id)).into());
-        headers.push(rsip::headers::To::from(format!("<{}>", self.uri())).into());
+        headers.push(rsip::headers::To::from(format!("<{to}>")).into());
         headers.push(rsip::headers::CallId::from(self.id).into());
         headers.push(rsip::headers::CSeq::from(format!("{} {method}", self.seq)).into());
         headers.push(UserAgent::from("e911d").into());

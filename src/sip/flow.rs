@@ -90,6 +90,13 @@ pub struct Flow {
     pub name: u16,
 }
 
+impl Flow {
+    /// Whether it leads to nobody: a name of which nothing is known.
+    pub const fn is_nowhere(&self) -> bool {
+        self.remote.port() == 0
+    }
+}
+
 impl fmt::Debug for Flow {
     /// Prints no address: a flow may be a phone's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

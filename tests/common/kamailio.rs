@@ -49,6 +49,14 @@ impl Kamailio {
         Self::run("trunk.cfg", at, &[format!("TRUNK={}", at.ip()), text("CALLEE", format!("sip:{callee}"))])
     }
 
+    /// A trunk that takes calls for whoever has registered, for so many seconds at most: calls of `caller` go to the
+    /// binding, the others to `callee`.
+    pub fn registrar(at: SocketAddr, caller: SocketAddr, callee: SocketAddr, longest: u32) -> Self {
+        let mut definitions = vec![format!("TRUNK={}", at.ip()), format!("LONGEST={longest}")];
+        definitions.extend([text("CALLER", caller.ip()), text("CALLEE", format!("sip:{callee}"))]);
+        Self::run("registrar.cfg", at, &definitions)
+    }
+
     /// A carrier's proxy in front of these PSAPs: one, or two that ring together.
     pub fn carrier(at: SocketAddr, gateway: SocketAddr, psaps: &[SocketAddr]) -> Self {
         let mut definitions = of_gateway(gateway);
@@ -126,6 +134,16 @@ impl Kamailio {
     /// Waits until a phone has registered.
     pub fn until_registered(&self, user: &str) {
         until(&format!("{user} registers"), Duration::from_secs(15), || self.ask(&["ul.lookup", "location", user]));
+    }
+
+    /// What it knows of a user's binding; `None`: it has none.
+    pub fn binding(&self, user: &str) -> Option<String> {
+        self.ask(&["ul.lookup", "location", user])
+    }
+
+    /// Makes it refuse to register anybody, or take them again.
+    pub fn refuse(&self, refuses: bool) {
+        self.tell(&["htable.seti", "feature", "refuses", if refuses { "1" } else { "0" }]);
     }
 
     /// Switches `dnd`, `queue` or `forward` on for a user.

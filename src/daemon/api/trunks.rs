@@ -2,6 +2,7 @@
 
 use super::page::{Page, list as a_list};
 use super::{Answer, Api, page};
+use crate::bridge::Trouble;
 use crate::daemon::config;
 use crate::emergency::gateway::Shelved;
 use crate::emergency::site::Site;
@@ -18,7 +19,11 @@ pub(super) async fn list(State(api): State<Api>, page: Page) -> Answer {
         Some(after) => config.trunks.iter().position(|t| t.name == *after).ok_or_else(page::bad_cursor)? + 1,
     };
     let trunks = config.trunks.get(from..).unwrap_or_default();
-    let items: Vec<_> = trunks.iter().take(page.limit).map(|t| show(t, shelved(&site, &shelves, &t.name))).collect();
+    let one = |t: &config::Trunk| {
+        let shelved = shelved(&site, &shelves, &t.name);
+        show(t, shelved, shelved.and_then(|s| api.board.trouble(s.trunk)))
+    };
+    let items: Vec<_> = trunks.iter().take(page.limit).map(one).collect();
     let next = trunks.get(page.limit.min(trunks.len())).and_then(|_| trunks.get(page.limit - 1)).map(|t| t.name.clone());
     Ok(Json(a_list(items, next)))
 }
@@ -28,11 +33,13 @@ fn shelved(site: &Site, shelves: &[Shelved], name: &str) -> Option<Shelved> {
     shelves.iter().find(|s| s.trunk == id).copied()
 }
 
-fn show(trunk: &config::Trunk, shelved: Option<Shelved>) -> Value {
+fn show(trunk: &config::Trunk, shelved: Option<Shelved>, trouble: Option<Trouble>) -> Value {
     let (state, reason) = match shelved {
+        Some(Shelved { up: false, .. }) if trouble == Some(Trouble::Unresolved) => ("inactive", "its name leads nowhere yet"),
+        Some(Shelved { up: false, .. }) if trouble == Some(Trouble::NotRegistered) => ("inactive", "does not let us register"),
         Some(Shelved { up: false, .. }) => ("inactive", "does not answer OPTIONS, or answers that it is out of service"),
         None => ("unknown", "was not asked yet"),
-        Some(_) if trunk.options.is_zero() => ("unknown", "is not asked: its options are 0s"),
+        Some(_) if trunk.options.is_zero() && !trunk.register => ("unknown", "is not asked: its options are 0s"),
         Some(_) => ("online", ""),
     };
     let path = match trunk.path {

@@ -4,6 +4,7 @@
 //! [`Config`] into that). Read [`Config`] first. References between sections are places in its vectors.
 //! What belongs to a person is [`Private`]; an [`E164`] prints nothing by itself.
 
+use crate::io::dns::Question;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -50,6 +51,8 @@ pub struct Config {
     pub media: Media,
     /// What devices that register show their passwords for.
     pub auth: Auth,
+    /// Who is asked where names lead.
+    pub dns: Dns,
     /// The log.
     pub log: Log,
     /// Ordinary calls that are over.
@@ -216,19 +219,30 @@ pub struct Readiness {
     pub self_call: bool,
 }
 
-/// A SIP URI whose host is an address, for everything that we send requests to.
+/// A SIP URI, for everything that we send requests to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SipTarget {
     /// The whole URI as configured, for a Request-URI.
     pub uri: Private<String>,
     /// Its user part as configured, escapes kept.
     pub user: Option<Private<String>>,
-    /// Where it leads; port 5060 where it names none, 5061 over TLS.
+    /// Where it leads; port 5060 where it names none, 5061 over TLS. Port 0: nobody knows yet where `name` leads.
     pub address: SocketAddr,
+    /// Where its name leads besides, in the order in which it is tried.
+    pub others: Vec<(Transport, SocketAddr)>,
+    /// What is to be looked up, where its host is a name.
+    pub name: Option<Question>,
     /// Its `transport` parameter. Default `udp`, of `sips:` always `tls`.
     pub transport: Transport,
     /// Whether it is `sips:`.
     pub sips: bool,
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Who is asked where names lead. Default: the system's servers.
+    pub servers: Vec<SocketAddr>,
 }
 
 impl fmt::Debug for SipTarget {
@@ -268,9 +282,10 @@ pub struct Peer {
     pub name: String,
     /// Where its inbound calls and callbacks go.
     pub target: SipTarget,
-    /// Where its calls come from. Default: the address of `uri`.
+    /// Where its calls come from. Default: the address of `uri`; none where that is a name.
     pub sources: Vec<Source>,
-    /// The certificates that prove that a call comes from it: the names among `sources`.
+    /// The names among `sources`: the certificates that prove that a call comes from it and, unless `uri` asks for TLS,
+    /// hosts whose addresses it comes from.
     pub certificate_names: Vec<String>,
     /// Country of its callers, where nothing better is known.
     pub country: Option<Country>,
@@ -322,7 +337,7 @@ pub struct Trunk {
     pub path: TrunkPath,
     /// Where its calls go.
     pub target: SipTarget,
-    /// Where its calls come from. Default: the address of `uri`.
+    /// Where its calls come from. Default: the address of `uri`; none where that is a name.
     pub sources: Vec<Source>,
     /// As a peer's.
     pub certificate_names: Vec<String>,
@@ -346,6 +361,8 @@ pub struct Trunk {
     pub number_format: NumberFormat,
     /// What answers its challenges (401, 407): `username` and `password`. Default: none.
     pub credentials: Option<(Private<String>, Private<String>)>,
+    /// Whether we register there, as `username`. Default false.
+    pub register: bool,
     /// Pause between OPTIONS probes; zero sends none. Default 30 s.
     pub options: Duration,
 }

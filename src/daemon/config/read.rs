@@ -76,10 +76,9 @@ pub(super) fn config(tree: &Value, notes: &Notebook, files: Files) -> Option<Con
     let auth = auth(root.section("auth"), &node_read.domain);
     let log = log(root.section("log"));
     let records = records(root.section("records"));
+    let dns = dns(root.section("dns"));
     let readiness = readiness(root.section("readiness"));
-    for later in ["dns", "cluster"] {
-        root.section(later).finish();
-    }
+    root.section("cluster").finish();
     root.finish();
     Some(Config {
         node: node_read,
@@ -97,6 +96,7 @@ pub(super) fn config(tree: &Value, notes: &Notebook, files: Files) -> Option<Con
         presence,
         media,
         auth,
+        dns,
         log,
         records,
         readiness,
@@ -152,7 +152,7 @@ fn listen(mut s: Section<'_>) -> Listen {
     }
     let listen = Listen {
         transport: transport.unwrap_or_default(),
-        bind: s.required("bind", value::socket).unwrap_or_else(nowhere),
+        bind: s.required("bind", value::socket).unwrap_or(value::NOWHERE),
         public: s.read("public", value::host_port),
         origins: origins.unwrap_or_default(),
     };
@@ -194,6 +194,12 @@ fn token(mut s: Section<'_>) -> Option<Token> {
     }
     s.finish();
     Some(Token { role: role?, value: value? })
+}
+
+fn dns(mut s: Section<'_>) -> Dns {
+    let dns = Dns { servers: s.list("servers", value::name_server).unwrap_or_default() };
+    s.finish();
+    dns
 }
 
 fn records(mut s: Section<'_>) -> Records {
@@ -242,7 +248,8 @@ fn sources(s: &mut Section<'_>, target: Option<&SipTarget>) -> (Vec<Source>, Vec
         s.note("sources", "must name an address; leave it out for the one of uri");
     }
     let Some(sources) = sources else {
-        return (target.into_iter().map(|t| value::host_source(t.address.ip())).collect(), Vec::new());
+        let literal = target.into_iter().filter(|t| t.name.is_none());
+        return (literal.map(|t| value::host_source(t.address.ip())).collect(), Vec::new());
     };
     let (mut addresses, mut names) = (Vec::new(), Vec::new());
     for source in sources {
@@ -277,8 +284,12 @@ fn trunk(mut s: Section<'_>) -> Trunk {
         adds_location: s.choice("location", &[("none", false), ("pidf", true)]).unwrap_or_default(),
         number_format: s.choice("number_format", &formats).unwrap_or_default(),
         credentials: credentials(&mut s),
+        register: s.flag("register", false),
         options: duration(&mut s, "options", Duration::from_secs(30), Duration::ZERO, HOUR),
     };
+    if trunk.register && trunk.credentials.is_none() && !s.has("username") {
+        s.note("register", "needs a username and a password: who registers is asked for them");
+    }
     if !trunk.options.is_zero() && trunk.options < SECOND {
         s.note("options", "must be 0s, or at least 1s: a probe is a courtesy");
     }
@@ -587,13 +598,10 @@ fn written(d: Duration) -> String {
     }
 }
 
-const fn nowhere() -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)
-}
-
 impl SipTarget {
     /// Stands in for a URI that could not be read.
     fn nowhere() -> Self {
-        Self { uri: Private::default(), user: None, address: nowhere(), transport: Transport::default(), sips: false }
+        let (address, transport) = (value::NOWHERE, Transport::default());
+        Self { uri: Private::default(), user: None, address, others: Vec::new(), name: None, transport, sips: false }
     }
 }

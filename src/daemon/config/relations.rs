@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::mistake::{Notebook, nearest};
 use super::model::{Config, Listen, NumberRange, PresenceKind, SipTarget, Source, TrunkPath};
-use super::tls;
+use super::{tls, value};
 use crate::words::plan::plan;
 use crate::words::{Country, E164};
 
@@ -30,12 +30,22 @@ pub(super) fn check(config: &Config, notes: &Notebook) {
 
 /// Whoever we call must be reached from one of our listeners: same transport, same address family.
 fn neighbours_have_listeners(config: &Config, notes: &Notebook) {
-    let reached =
-        |to: &SipTarget| config.listen.iter().any(|l| l.transport == to.transport && l.bind.is_ipv4() == to.address.is_ipv4());
+    let reached = |to: &SipTarget| match &to.name {
+        // Any transport and address family may be what it leads to.
+        Some(name) if name.transport.is_none() && !name.sips => {
+            config.listen.iter().any(|l| value::speech(l.transport).is_some())
+        }
+        Some(_) => config.listen.iter().any(|l| l.transport == to.transport),
+        None => config.listen.iter().any(|l| l.transport == to.transport && l.bind.is_ipv4() == to.address.is_ipv4()),
+    };
     let check = |key: String, to: &SipTarget| {
         if !config.listen.is_empty() && !reached(to) {
-            let family = if to.address.is_ipv4() { "IPv4" } else { "IPv6" };
-            notes.note(&key, format!("no [[listen]] has transport {} on {family}; add one", to.transport));
+            let family = match to.address.is_ipv4() {
+                _ if to.name.is_some() => "",
+                true => " on IPv4",
+                false => " on IPv6",
+            };
+            notes.note(&key, format!("no [[listen]] has transport {}{family}; add one", to.transport));
         }
     };
     for (i, peer) in config.peers.iter().enumerate() {

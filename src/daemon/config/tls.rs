@@ -66,8 +66,15 @@ pub(super) fn is_there_where_needed(config: &Config, notes: &Notebook) {
 /// Certificate names count on TLS connections only, which somebody must be able to make.
 pub(super) fn names_can_be_proved(config: &Config, notes: &Notebook) {
     let listens = config.listen.iter().any(|l| l.transport.is_secure());
-    let peers = config.peers.iter().map(|p| p.certificate_names.len()).enumerate().map(|(i, n)| (format!("peer[{i}]"), n));
-    let trunks = config.trunks.iter().map(|t| t.certificate_names.len()).enumerate().map(|(i, n)| (format!("trunk[{i}]"), n));
+    let proofs = |target: &SipTarget, names: &[String]| if target.transport.is_secure() { names.len() } else { 0 };
+    let peers =
+        config.peers.iter().map(|p| proofs(&p.target, &p.certificate_names)).enumerate().map(|(i, n)| (format!("peer[{i}]"), n));
+    let trunks = config
+        .trunks
+        .iter()
+        .map(|t| proofs(&t.target, &t.certificate_names))
+        .enumerate()
+        .map(|(i, n)| (format!("trunk[{i}]"), n));
     for (key, _) in peers.chain(trunks).filter(|(_, n)| *n > 0 && !listens) {
         notes.note(&format!("{key}.sources"), "names a certificate, and no [[listen]] has transport tls; add one");
     }

@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::model::{Brought, Contacts, HostPort, NumberRange, SipTarget, Source, Transport};
 use crate::emergency::notice::is_same_address;
+use crate::io::dns::{Question, Speech};
 use crate::words::{Country, E164, Private};
 
 /// More numbers in one range are a slip of the pen: the North American plan gives out blocks of 10,000.
@@ -154,7 +155,7 @@ pub(super) fn source(text: &str) -> Result<Mark, String> {
             (Some(address), Some(port)) => Ok(Mark::Address(Source::Endpoint(SocketAddr::new(address, port)))),
             (Some(address), None) => Ok(Mark::Address(host_source(address))),
             (None, None) if is_name(host) => Ok(Mark::Certificate(host.to_ascii_lowercase())),
-            (None, Some(_)) if is_name(host) => Err("is a certificate's name, which has no port; take the port out".to_owned()),
+            (None, Some(_)) if is_name(host) => Err("is a name, which has no port here; take the port out".to_owned()),
             (None, _) => Err(SOURCE.to_owned()),
         },
         None => Err(SOURCE.to_owned()),
@@ -186,19 +187,41 @@ pub(super) fn target(text: &str) -> Result<SipTarget, String> {
     }
     let (place, params) = rest.split_once(';').unwrap_or((rest, ""));
     let (host, port) = split_port(place).ok_or(TARGET)?;
-    let transport = transport_of(params, sips)?;
-    let address = match literal(host) {
-        Some(address) => SocketAddr::new(address, port.unwrap_or(if transport.is_secure() { 5061 } else { 5060 })),
+    let asked = transport_of(params, sips)?;
+    let transport = asked.unwrap_or(if sips { Transport::Tls } else { Transport::Udp });
+    let (address, name) = match literal(host) {
+        Some(address) => (SocketAddr::new(address, port.unwrap_or(if transport.is_secure() { 5061 } else { 5060 })), None),
         None if is_name(host) => {
-            return Err("names a host: looking up names is not in this version; write its address".to_owned());
+            let speech = asked.and_then(speech);
+            (NOWHERE, Some(Question { host: host.to_ascii_lowercase(), port, transport: speech, sips }))
         }
         None => return Err(TARGET.to_owned()),
     };
-    if address.ip().is_unspecified() || address.port() == 0 {
+    if name.is_none() && (address.ip().is_unspecified() || address.port() == 0) || port == Some(0) {
         return Err("leads to no one: the address or the port is zero".to_owned());
     }
     let user = user.map(|u| Private::new(u.to_owned()));
-    Ok(SipTarget { uri: Private::new(text.to_owned()), user, address, transport, sips })
+    Ok(SipTarget { uri: Private::new(text.to_owned()), user, address, others: Vec::new(), name, transport, sips })
+}
+
+/// An address of `[dns] servers`; port 53 where it names none.
+pub(super) fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let found = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)).or_else(|_| text.parse());
+    let usable = found.ok().filter(|at| at.port() > 0 && !at.ip().is_unspecified());
+    usable.ok_or_else(|| "must be an address as 192.0.2.53 or 127.0.0.1:5353, IPv6 with a port in brackets".to_owned())
+}
+
+/// Where a name leads of which nothing is known.
+pub(super) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// Whom we call speaks one of these.
+pub(super) const fn speech(transport: Transport) -> Option<Speech> {
+    match transport {
+        Transport::Udp => Some(Speech::Udp),
+        Transport::Tcp => Some(Speech::Tcp),
+        Transport::Tls => Some(Speech::Tls),
+        Transport::Ws | Transport::Wss => None,
+    }
 }
 
 /// A neighbour: a target without a user.
@@ -272,7 +295,8 @@ pub(super) fn is_smtp_url(text: &str) -> bool {
     split_port(place).is_some_and(|(host, _)| literal(host).is_some() || is_name(host))
 }
 
-const SOURCE: &str = "must be an address as 10.0.0.5, a network as 10.0.1.0/24, or 10.0.0.5:5060; IPv6 with a port in brackets";
+const SOURCE: &str =
+    "must be an address as 10.0.0.5, a network as 10.0.1.0/24, 10.0.0.5:5060, or a name; IPv6 with a port in brackets";
 const TARGET: &str = "must be a URI as sip:10.0.0.5:5060;transport=tcp, IPv6 in brackets";
 
 fn net(address: &str, bits: &str) -> Result<Source, String> {
@@ -300,14 +324,15 @@ pub(super) fn masked(address: IpAddr, bits: u8) -> IpAddr {
     }
 }
 
-fn transport_of(params: &str, sips: bool) -> Result<Transport, String> {
-    let mut transport = if sips { Transport::Tls } else { Transport::Udp };
+/// What the parameters ask for, if anything.
+fn transport_of(params: &str, sips: bool) -> Result<Option<Transport>, String> {
+    let mut transport = None;
     for param in params.split(';').filter(|p| !p.is_empty()) {
         let (name, value) = param.split_once('=').unwrap_or((param, ""));
         if !name.eq_ignore_ascii_case("transport") {
             continue;
         }
-        transport = match value.to_ascii_lowercase().as_str() {
+        transport = Some(match value.to_ascii_lowercase().as_str() {
             // RFC 5630 section 3.1.2: TLS over TCP.
             "tcp" | "tls" if sips => Transport::Tls,
             _ if sips => return Err("sips goes over TLS; write no transport, or tls".to_owned()),
@@ -316,7 +341,7 @@ fn transport_of(params: &str, sips: bool) -> Result<Transport, String> {
             "tls" => Transport::Tls,
             "ws" | "wss" => return Err("whoever speaks WebSocket calls us, we never call it; write udp, tcp or tls".to_owned()),
             _ => return Err("the transport must be udp, tcp or tls".to_owned()),
-        };
+        });
     }
     Ok(transport)
 }
@@ -446,7 +471,13 @@ mod tests {
         ] {
             assert!(target(bad).is_err(), "{bad}");
         }
-        assert!(target("sip:pbx.example.com").is_err_and(|e| e.contains("not in this version")));
+        let named = target("sip:PBX.example.com:5070;transport=tcp").expect("a name");
+        let question =
+            Question { host: "pbx.example.com".to_owned(), port: Some(5070), transport: Some(Speech::Tcp), sips: false };
+        assert_eq!((named.name, named.address.port()), (Some(question), 0));
+        let bare = target("sips:pbx.example.com").expect("a name").name.expect("a question");
+        assert_eq!((bare.port, bare.transport, bare.sips), (None, None, true));
+        assert!(target("sip:pbx.example.com:0").is_err());
         assert!(neighbour("sip:a@10.0.0.5").is_err());
     }
 
