@@ -44,6 +44,8 @@ const STUCK: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(500);
 /// Between two attempts to write.
 const RETRY: Duration = Duration::from_secs(1);
+/// A batch that nobody waits for grows for so long: each sync costs more than its rows (RULES B1 leaves 100 ms).
+const LINGER: Duration = Duration::from_millis(20);
 /// Orders that are taken at once.
 const BURST: usize = 256;
 
@@ -88,6 +90,7 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
         opened: Some(opened),
         store_failed,
         busy_since: Some(clock::now()),
+        grows_since: None,
         healthy: true,
         told: false,
         not_before: Time::ZERO,
@@ -162,6 +165,8 @@ struct Collector {
     store_failed: StoreFailed,
     /// Since when the disk thread has been opening the database or writing a batch.
     busy_since: Option<Time>,
+    /// Since when rows are pending for which nobody waits.
+    grows_since: Option<Time>,
     /// What the disk thread thinks.
     healthy: bool,
     /// Whether the alarm stands.
@@ -200,6 +205,7 @@ impl Collector {
                     None => return self.closed(false),
                 },
                 _ = tick.tick() => {}
+                () = tokio::time::sleep(LINGER), if self.grows_since.is_some() => {}
             }
             self.hand_over();
             self.report();
@@ -242,16 +248,26 @@ impl Collector {
             return;
         }
         let now = clock::now();
+        let may_grow = self.may_grow(now);
         let work = match &self.closing {
             Some(closing) => Work::Close(self.pending.take().unwrap_or_default(), closing.orderly),
-            None if now < self.not_before => return,
+            None if now < self.not_before || may_grow => return,
             None => match self.pending.take() {
                 Some(batch) => Work::Write(batch),
                 None => return,
             },
         };
-        self.busy_since = Some(now);
+        (self.busy_since, self.grows_since) = (Some(now), None);
         let _ = self.work.send(work);
+    }
+
+    /// Whether nobody waits for what is pending, and it is young.
+    fn may_grow(&mut self, now: Time) -> bool {
+        if !self.pending.is_only_kept() {
+            self.grows_since = None;
+            return false;
+        }
+        now < *self.grows_since.get_or_insert(now) + LINGER
     }
 
     fn report(&mut self) {
