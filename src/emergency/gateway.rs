@@ -360,7 +360,7 @@ impl Gateway {
     /// An emergency call is over: its lease runs on, presence comes back, the contacts are told.
     fn settle(&mut self, ended: &call::Ended, now: Time) {
         let (facts, word) = (&ended.facts, ended.outcome.word());
-        self.leases.leg_down(&self.site, facts.record, now);
+        self.leases.leg_down(&self.site, &self.pool, facts.record, now);
         self.agent_is_free(facts.record, now);
         if !facts.about.test && self.out.is_raised("call_not_connected") {
             let stands = ended.outcome == Outcome::NotConnected;
@@ -396,7 +396,7 @@ impl Gateway {
                 let notice = Notice::called_back(&self.site, &record.about(), called.number, Outcome::NotConnected, now);
                 self.out.side(Side::Notice(notice));
             }
-            self.leases.leg_down(&self.site, id, now);
+            self.leases.leg_down(&self.site, &self.pool, id, now);
             self.end_presence(self.agent_id(id), ended.by, now);
         }
         self.out.side(Side::CallbackCounted { tier: called.tier.word(), outcome: ended.outcome.word() });

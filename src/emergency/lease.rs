@@ -1,9 +1,10 @@
 //! Which callback number a call shows, whom it leads back to, and for how long (RULES L1 to L9, C5).
 //!
 //! [`Leases`] is the table of records, each with its own copy of the caller; the numbers themselves rest in the
-//! [`Pool`]. [`ladder`] climbs L7 when the pool is empty. Durability is not here: the record goes
+//! [`Pool`]; `numbers` takes them from there and gives them back. Durability is not here: the record goes
 //! to the store as [`CallEffect::Commit`](super::facts::CallEffect).
 
+mod numbers;
 mod restore;
 mod rows;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use super::caller::{Caller, any_holds};
 use super::facts::TrunkId;
-use super::ladder::{self, Rung, Supply};
+use super::ladder::Rung;
 use super::notice::About;
 use super::reserve::Reserve;
 use super::site::Site;
@@ -209,55 +210,6 @@ impl Leases {
         record.filter(|r| r.is_looping(now)).map(|r| r.count(now)).is_some()
     }
 
-    /// The number that this lease shows on a trunk: the one it has, or a new one by the ladder of L7. `None` only
-    /// where the whole site has no number at all.
-    pub fn number_for(&mut self, site: &Site, pool: &Pool, id: RecordId, trunk: TrunkId, now: Time) -> Option<Shown> {
-        let record = self.get(id)?;
-        if let Some(held) = record.held.iter().find(|h| h.trunk == trunk) {
-            return Some(Shown { number: held.number, rung: Rung::Held, durable: held.durable });
-        }
-        let supply = Supply {
-            site,
-            pool,
-            trunk,
-            caller: &record.caller,
-            holder: id.holder()?,
-            test: record.test,
-            tests: self.tests.get(&trunk).copied().unwrap_or(0),
-            now,
-        };
-        let found = ladder::climb(&supply, || self.longest_ended(trunk, id))?;
-        let owned = found.lease.is_some();
-        let test = record.test;
-        if let Some(before) = found.lease.as_ref().and_then(Lease::previous) {
-            self.forget_late(RecordId::of(before.holder), found.number);
-        }
-        if let Some(shelf) = found.lease.as_ref().and_then(|lease| pool.shelf(lease.slot())) {
-            self.reserve.given(shelf, found.number);
-        }
-        if test && owned {
-            *self.tests.entry(trunk).or_default() += 1;
-        }
-        let serial = self.next_serial();
-        let held = Held {
-            number: found.number,
-            trunk,
-            rung: found.rung,
-            proof: found.lease,
-            durable: false,
-            desk_until: found.rests_until,
-            plain: [Time::ZERO; PLAIN_CALLBACKS],
-            plain_up: 0,
-            serial,
-            row: RowState::Never,
-        };
-        self.get_mut(id)?.held.push(held);
-        if !owned {
-            self.besides.entry(found.number).or_default().push(id);
-        }
-        Some(Shown { number: found.number, rung: found.rung, durable: false })
-    }
-
     /// The number that this lease got last.
     pub fn latest_number(&self, id: RecordId) -> Option<E164> {
         self.get(id)?.held.last().map(|h| h.number)
@@ -275,13 +227,12 @@ impl Leases {
         let mut found = Found::default();
         let in_pool = pool.lookup(number);
         if let Some(there) = &in_pool {
-            let (holder, late) = match there.state {
-                State::Leased(holder) => (Some(holder), false),
-                State::Idle { last } => (Some(last), true),
-                State::Never => (None, false),
+            let holder = match there.state {
+                State::Leased(holder) | State::Idle { last: holder } => Some(holder),
+                State::Never => None,
             };
-            let record = holder.map(RecordId::of).filter(|id| self.holds(*id, number, late));
-            found.late = late && record.is_some();
+            let record = holder.map(RecordId::of).filter(|id| self.holds(*id, number, there.state));
+            found.late = record.and_then(|id| self.get(id)).is_some_and(|r| r.phase == Phase::Late);
             found.records.extend(record);
         }
         if let Some(others) = self.besides.get(&number) {
@@ -301,7 +252,7 @@ impl Leases {
     }
 
     /// A leg of this lease ended (RULES L2). True if none is up any more.
-    pub fn leg_down(&mut self, site: &Site, id: RecordId, now: Time) -> bool {
+    pub fn leg_down(&mut self, site: &Site, pool: &Pool, id: RecordId, now: Time) -> bool {
         let Some(record) = self.get_mut(id) else { return true };
         record.up = record.up.saturating_sub(1);
         let before = record.expires;
@@ -315,6 +266,9 @@ impl Leases {
         let Some(record) = self.get_mut(id) else { return true };
         if last && let Some(before) = record.ended.replace(now) {
             self.idle.remove(&(before, id));
+        }
+        if last {
+            self.rest_again(site, pool, id, now);
         }
         self.requeue(id);
         last
@@ -503,52 +457,6 @@ impl Leases {
         }
     }
 
-    /// The lease is over: its numbers go back to the pool, where they rest and still lead here (RULES C5).
-    fn close(&mut self, site: &Site, pool: &Pool, id: RecordId, now: Time) {
-        let shared_until = self.shared_until(site, id, now);
-        let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        if let Some(until) = shared_until {
-            record.expires = until;
-            self.row_changed(id);
-            return self.requeue(id);
-        }
-        record.phase = Phase::Late;
-        self.by_key.remove(record.caller.key());
-        if let Some(ended) = record.ended.replace(now) {
-            self.idle.remove(&(ended, id));
-        }
-        record.held.retain_mut(|held| match held.proof.take() {
-            Some(proof) => {
-                if record.test {
-                    one_test_less(&mut self.tests, held.trunk);
-                }
-                // Nobody calls a test back: its number has no need to rest.
-                pool.release(proof, if record.test { now - site.callback.quarantine } else { now });
-                if record.test {
-                    held.forget_row(&mut self.gone);
-                }
-                !record.test
-            }
-            None => {
-                forget(&mut self.besides, held.number, id);
-                held.forget_row(&mut self.gone);
-                false
-            }
-        });
-        let rests = !record.held.is_empty();
-        record.expires = now + site.callback.quarantine;
-        self.row_changed(id);
-        if rests { self.requeue(id) } else { self.remove(id) }
-    }
-
-    /// A sharer keeps the owner's lease: the number must lead to both for the sharer's full time.
-    fn shared_until(&self, site: &Site, id: RecordId, now: Time) -> Option<Time> {
-        let owned = self.get(id)?.held.iter().filter(|h| h.proof.is_some());
-        let sharers = owned.filter_map(|h| self.besides.get(&h.number)).flatten().filter(|s| **s != id);
-        let needs = |r: &Record| if r.up > 0 { r.expires.max(now + site.callback.tail) } else { r.expires };
-        sharers.filter_map(|s| self.get(*s)).map(needs).max().filter(|until| *until > now)
-    }
-
     fn remove(&mut self, id: RecordId) {
         if let Some(record) = self.records.get_mut(id.index()).and_then(Option::take) {
             record.held.iter().for_each(|held| held.forget_row(&mut self.gone));
@@ -556,27 +464,14 @@ impl Leases {
         }
     }
 
-    /// The number went to somebody else: its last holder cannot be called back under it any more.
-    fn forget_late(&mut self, id: RecordId, number: E164) {
-        let record = self.records.get_mut(id.index()).and_then(Option::as_mut);
-        let Some(record) = record.filter(|r| r.phase == Phase::Late) else { return };
-        record.held.retain(|held| {
-            if held.number == number {
-                held.forget_row(&mut self.gone);
-            }
-            held.number != number
-        });
-        if record.held.is_empty() && record.up == 0 {
-            if let Some(at) = record.queued {
-                self.due.remove(&(at, id));
-            }
-            self.remove(id);
-        }
-    }
-
-    fn holds(&self, id: RecordId, number: E164, late: bool) -> bool {
-        let phase = if late { Phase::Late } else { Phase::Open };
-        self.get(id).is_some_and(|r| r.phase == phase && r.held.iter().any(|h| h.number == number))
+    /// An open lease, or a late call, holds what the pool says is leased; what rests is a late lease's.
+    fn holds(&self, id: RecordId, number: E164, state: State) -> bool {
+        let Some(record) = self.get(id) else { return false };
+        let phase = match state {
+            State::Idle { .. } => record.phase == Phase::Late,
+            _ => record.phase == Phase::Open || record.up > 0,
+        };
+        phase && record.held.iter().any(|h| h.number == number)
     }
 
     fn rests_elsewhere(&self, id: RecordId, number: E164, now: Time) -> bool {
@@ -584,21 +479,9 @@ impl Leases {
         held.and_then(|h| h.desk_until).is_some_and(|until| now < until)
     }
 
-    /// The number of the lease whose call ended longest ago, on this trunk; never one whose call is up (RULES L7).
-    fn longest_ended(&self, trunk: TrunkId, but: RecordId) -> Option<E164> {
-        let mut idle = self.idle.iter().filter(|(_, id)| *id != but).filter_map(|(_, id)| self.get(*id));
-        idle.find_map(|r| {
-            r.held.iter().find(|h| h.trunk == trunk && h.proof.is_some() && !self.has_call(h.number)).map(|h| h.number)
-        })
-    }
-
     fn is_shared(&self, held: &Held) -> bool {
         let besides = self.besides.get(&held.number).map_or(0, Vec::len);
         held.rung == Rung::Shared || besides + usize::from(held.proof.is_some()) > 1
-    }
-
-    fn has_call(&self, number: E164) -> bool {
-        self.besides.get(&number).is_some_and(|ids| ids.iter().any(|id| self.get(*id).is_some_and(|r| r.up > 0)))
     }
 }
 

@@ -235,6 +235,13 @@ impl Pool {
         Some(self.leased(slot, spare, holder))
     }
 
+    /// Gives a number that is leased to another holder, as another lease of it. The lease of another pool stays as it is.
+    pub fn pass_on(&self, lease: &mut Lease, holder: Holder) {
+        if lease.pool == self.id {
+            lease.generation = self.cells[lease.slot.0 as usize].lease(holder);
+        }
+    }
+
     /// Ends a lease at `now`: the number goes to the end of its shelf and keeps its holder as the last one (RULES C5).
     /// The lease of another pool is only dropped.
     #[inline]

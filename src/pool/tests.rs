@@ -231,3 +231,17 @@ fn a_pool_can_be_shared_and_a_lease_sent_between_threads() {
     shared::<Pool>();
     shared::<Lease>();
 }
+
+#[test]
+fn a_lease_that_is_passed_on_is_another_lease_of_the_same_number() {
+    let pool = Pool::new(&[vec![number(0), number(1)]]).unwrap();
+    let mut lease = pool.lease(SHELF, holder(1)).unwrap();
+    let before = lease.generation();
+    pool.pass_on(&mut lease, holder(2));
+    let found = pool.lookup(lease.number()).unwrap();
+    assert_eq!((found.state, found.generation), (State::Leased(holder(2)), lease.generation()));
+    assert_ne!(before, lease.generation());
+    pool.release(lease, Time::ZERO);
+    assert_eq!(pool.at(found.slot).unwrap().state, State::Idle { last: holder(2) });
+    assert_eq!(pool.free(SHELF), 2);
+}

@@ -250,6 +250,40 @@ fn l7_the_oldest_quarantined_number_of_the_trunk_is_the_oldest_of_site_and_no_ad
 }
 
 #[test]
+fn l7_a_number_whose_late_callback_is_up_is_given_to_nobody_until_it_is_over() {
+    let mut w = World::new(small(2));
+    let talking = w.short_call("g1");
+    w.wait_ms(1000);
+    let other = w.short_call("g2");
+    w.wait(61 * MINUTE);
+    let callback = w.call_back(talking, false);
+    w.rings(callback, 0);
+    w.leg(callback, 0, LegEvent::Answered);
+    assert_eq!(w.short_call("g3"), other, "the other one has rested for less time, and nobody talks on it");
+    w.heard();
+    w.call_back(talking, false);
+    assert_eq!(w.wire()[0], "ring 0 peer 0 g1", "it still leads to whom it led to");
+    assert_eq!(w.short_call("g4"), other, "shared rather than taken from the one who talks");
+    w.input(Input::Ended { call: callback, by: Party::Caller });
+    assert_eq!(w.short_call("g5"), other, "the second callback still rings");
+}
+
+#[test]
+fn l7_a_number_rests_anew_after_a_late_call_that_kept_it() {
+    let mut w = World::new(small(1));
+    let only = w.short_call("g1");
+    w.wait(61 * MINUTE);
+    let callback = w.call_back(only, false);
+    w.rings(callback, 0);
+    w.dial("g2", "sip:911@gw");
+    w.input(Input::Abandoned { call: callback });
+    assert_eq!(w.short_call("g3"), only, "nobody talks on it any more");
+    w.heard();
+    w.call_back(only, false);
+    assert_eq!(w.wire()[0], "ring 0 peer 0 g3");
+}
+
+#[test]
 fn r5_a_test_never_takes_the_last_free_number() {
     let mut w = World::new(small(20));
     for n in 0..19 {
