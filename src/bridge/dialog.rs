@@ -25,7 +25,7 @@ impl Shard {
     }
 
     /// The ACK of a 2xx of ours: where the offer came late it carries the answer (RFC 3261 section 13.2.1).
-    pub(super) fn on_ack(&mut self, dialog: DialogKey, msg: &Message) {
+    pub(super) fn on_ack(&mut self, dialog: DialogKey, msg: &Message, now: Time) {
         let Some(Owner::Leg { call: key, leg, side }) = self.endpoint.dialog(dialog).map(|d| d.owner) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         let late = call.late_ack.take_if(|(whose, _)| *whose == dialog);
@@ -36,7 +36,7 @@ impl Shard {
         }
         if keep {
             // Its row has the 2xx, to be sent until this ACK comes.
-            self.keep_call(key);
+            self.keep_call(key, now);
         }
     }
 
@@ -68,7 +68,7 @@ impl Shard {
         };
         let invite = msg.cseq().is_some_and(|(_, m)| m == b"INVITE");
         if (200..300).contains(&status) {
-            self.refresh(key, asked, msg);
+            self.refresh(key, asked, msg, now);
             if invite {
                 self.acknowledge_passed(key, asked, asker);
             }
@@ -129,7 +129,7 @@ impl Shard {
         if offered {
             self.endpoint.acknowledge(far, b"", b"");
         }
-        self.keep_call(key);
+        self.keep_call(key, now);
     }
 
     /// Passes a provisional response on, in the leg's own early dialog.
@@ -288,7 +288,7 @@ impl Shard {
         }
         let refreshes = matches!(msg.method(), Method::Invite | Method::Update);
         if refreshes {
-            self.refresh(key, here, msg);
+            self.refresh(key, here, msg, now);
         }
         let Some(hops) = msg.max_forwards().unwrap_or(70).checked_sub(1) else {
             return self.endpoint.respond_plain(tx, 483, now);
@@ -315,12 +315,12 @@ impl Shard {
     }
 
     /// A target refresh (RFC 3261 section 12.2): a new target of a call that is written down is written down as well.
-    fn refresh(&mut self, key: CallKey, dialog: DialogKey, msg: &Message) {
+    fn refresh(&mut self, key: CallKey, dialog: DialogKey, msg: &Message, now: Time) {
         let Some(target) = contact_uri(msg) else { return };
         let Some(dialog) = self.endpoint.dialog_mut(dialog).filter(|d| d.target != target) else { return };
         dialog.refresh(Some(target));
         if self.calls.get(key).is_some_and(|c| c.kept.is_some()) {
-            self.keep_call(key);
+            self.keep_call(key, now);
         }
     }
 

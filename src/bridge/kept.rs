@@ -1,7 +1,7 @@
 //! Calls that are up, as rows for the next run of the node, and how they come back (RULES B1).
 //!
-//! One row a call in [`Table::Call`]: both dialogs, who called, and the story's part. It is written when the call is
-//! connected and when a target has changed, and forgotten at the call's end. Its key is our tag towards the caller, which says
+//! One row a call in [`Table::Call`]: both dialogs, who called, and the story's part. It is written soon after the call is
+//! connected or a target has changed, and forgotten at the call's end. Its key is our tag towards the caller, which says
 //! whose shard it is. Read [`KeptCall`] first.
 
 use super::call::{Call, CallKey, Fate, Kind, Leg, Owner, Progress, Side};
@@ -27,6 +27,9 @@ const ASK: Duration = Duration::from_secs(30);
 const ASK_NEXT: Duration = Duration::from_millis(1);
 /// When a side that said nothing is asked again.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How long what has changed may wait to be written, together with other calls: the rule leaves 100 ms after the answer, and
+/// the store lingers as well.
+const SOON: Duration = Duration::from_millis(20);
 /// What a row has, about.
 const ROW: usize = 1536;
 
@@ -81,8 +84,24 @@ struct KeptOrigin<'a> {
 }
 
 impl Shard {
-    /// Writes a connected call down.
-    pub(super) fn keep_call(&mut self, key: CallKey) {
+    /// Writes a connected call down soon.
+    pub(super) fn keep_call(&mut self, key: CallKey, now: Time) {
+        if self.unkept.is_empty() {
+            self.wakes.arm(now + SOON, Wake::KeepCalls);
+        }
+        if self.unkept.last() != Some(&key) {
+            self.unkept.push(key);
+        }
+    }
+
+    /// Writes down what is to be, now.
+    pub fn keep_calls(&mut self) {
+        for key in std::mem::take(&mut self.unkept) {
+            self.write_call(key);
+        }
+    }
+
+    fn write_call(&mut self, key: CallKey) {
         let Some((tag, value)) = self.row_of(key) else { return };
         if let Some(call) = self.calls.get_mut(key) {
             call.kept = Some(tag);
@@ -242,7 +261,7 @@ impl Shard {
         [Side::Near, Side::Far].into_iter().for_each(|side| self.ask_later_whether_alive(key, id, side, ask));
         if !same_boot {
             // From here on the times in all rows are this boot's.
-            self.keep_call(key);
+            self.write_call(key);
         }
     }
 }

@@ -116,6 +116,8 @@ pub(super) enum Wake {
     Device(DeviceId),
     /// All has been read.
     ReadBack(CallKey),
+    /// Calls are to be written down.
+    KeepCalls,
 }
 
 /// See the module's docs.
@@ -124,6 +126,8 @@ pub struct Shard {
     pub(super) endpoint: Endpoint<Owner>,
     pub(super) setup: Setup,
     pub(super) calls: SlotMap<CallKey, Call>,
+    /// Connected calls whose rows are not written yet, or not as they are now.
+    pub(super) unkept: Vec<CallKey>,
     /// The call of each INVITE to us.
     invites: SecondaryMap<ServerKey, CallKey>,
     /// The re-INVITEs that were passed on and are not answered yet.
@@ -156,6 +160,7 @@ impl Shard {
             endpoint: Endpoint::new(setup.secret, setup.era, index, Arc::clone(&setup.locals), now),
             setup: setup.clone(),
             calls: SlotMap::with_key(),
+            unkept: Vec::new(),
             invites: SecondaryMap::new(),
             passed_invites: SecondaryMap::new(),
             story: (index == 0).then(|| Gateway::new(Arc::clone(&setup.site))).transpose()?,
@@ -266,6 +271,7 @@ impl Shard {
                 Wake::Errand(errand) => self.run_errand(errand, now),
                 Wake::Device(device) => self.device_due(device, now),
                 Wake::ReadBack(call) => self.read_out(call, now),
+                Wake::KeepCalls => self.keep_calls(),
             }
         }
         if self.story_deadline.is_some_and(|t| t <= now) {
@@ -305,7 +311,7 @@ impl Shard {
                 _ => self.on_request_outside(tx, &msg, flow, now),
             },
             Event::Ack { owner: Owner::ReadBack(call), msg, .. } => self.on_read_back_ack(call, &msg, now),
-            Event::Ack { dialog, msg, .. } => self.on_ack(dialog, &msg),
+            Event::Ack { dialog, msg, .. } => self.on_ack(dialog, &msg, now),
             Event::Cancelled { tx, .. } => self.on_cancelled(tx, now),
             Event::Response { tx, owner, msg } => self.on_response(tx, owner, msg, now),
             Event::Challenged { tx, owner, msg, silent } => {

@@ -186,6 +186,7 @@ impl Front {
             catch_unwind(AssertUnwindSafe(|| self.poll(cx))).unwrap_or_else(|_| self.after_panic(cx))
         });
         tokio::task::unconstrained(turns).await;
+        self.worker.leave(&mut self.near, clock::now());
     }
 
     /// One turn.

@@ -202,9 +202,10 @@ impl Thread {
             match catch_unwind(AssertUnwindSafe(|| self.turn())) {
                 Ok(true) => {}
                 Err(_) if panics < MOST_PANICS => panics += 1,
-                Ok(false) | Err(_) => return,
+                Ok(false) | Err(_) => break,
             }
         }
+        self.worker.leave(&mut self.outside, clock::now());
     }
 
     /// One wait and what it brings; false once nobody can send any more.

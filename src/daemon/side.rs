@@ -38,6 +38,9 @@ const ALARMS: [&str; 11] = [
     "loop",
 ];
 
+/// How long the side thread lets things gather.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// What the side thread is told.
 pub enum ToSide {
     /// Something beside a call.
@@ -248,6 +251,11 @@ impl SideThread {
         let mut census = BTreeMap::new();
         while let Some(what) = self.queue.recv().await {
             self.take(what, &mut census);
+            // Whoever drops something in while nobody listens does not have to wake anybody.
+            tokio::time::sleep(PAUSE).await;
+            while let Ok(what) = self.queue.try_recv() {
+                self.take(what, &mut census);
+            }
         }
     }
 

@@ -193,6 +193,12 @@ impl Worker {
         }
     }
 
+    /// The end: what was to be written soon is handed over now.
+    pub fn leave(&mut self, outside: &mut impl Outside, now: Time) {
+        self.shard.keep_calls();
+        self.drain(outside, now);
+    }
+
     /// Sends something that is no transaction's: an answer which the shard has not seen.
     pub fn send_plain(&self, flow: Flow, bytes: Bytes, outside: &mut impl Outside) {
         match flow.transport {

@@ -24,6 +24,7 @@ fn talking(w: &mut World, dialed: &str, trunk: &str) -> Call {
     let call = answered(w, &invite(PBX, "alice", dialed, "c1"), trunk);
     w.receive(PBX, &call.near.request("ACK", 1, PBX, "", ""));
     w.take();
+    w.wait(WRITTEN);
     call
 }
 
@@ -403,4 +404,24 @@ fn b1_a_call_whose_end_was_not_written_down_is_asked_for_and_ends() {
         w.receive(other, &response(&bye.msg, 481, "", "", ""));
         at_rest(&mut w);
     }
+}
+
+#[test]
+fn b1_what_ends_before_it_is_written_down_is_never_written() {
+    let mut w = World::new();
+    let Call { near, .. } = answered(&mut w, &invite(PBX, "alice", "+14551234567", "c1"), CARRIER);
+    w.receive(PBX, &near.request("ACK", 1, PBX, "", ""));
+    w.receive(PBX, &near.request("BYE", 2, PBX, "", ""));
+    w.wait(WRITTEN);
+    assert_eq!(w.kept(Table::Call), 0);
+}
+
+#[test]
+fn b2_what_is_not_written_down_yet_is_at_the_end_of_a_run() {
+    let mut w = World::new();
+    answered(&mut w, &invite(PBX, "alice", "+14551234567", "c1"), CARRIER);
+    assert_eq!(w.kept(Table::Call), 0);
+    w.shard.keep_calls();
+    w.drain();
+    assert_eq!(w.kept(Table::Call), 1);
 }

@@ -137,6 +137,7 @@ impl World {
 
     /// The same after a boot of the machine, or with something else changed.
     pub fn restart_as(&mut self, same_boot: bool, change: impl FnOnce(&mut Setup)) {
+        self.wait(WRITTEN);
         self.setup.era += 1;
         change(&mut self.setup);
         self.shard = Shard::new(0, &self.setup, self.now).expect("a shard");
@@ -231,6 +232,9 @@ impl World {
         }
     }
 }
+
+/// What a call has become is written down by then.
+pub const WRITTEN: Duration = Duration::from_millis(25);
 
 /// What so many shards with this config work from.
 pub fn setup(text: &str, shards: u8) -> Setup {

@@ -14,11 +14,11 @@ pub use memory::in_memory;
 
 use crate::emergency::facts::CallId;
 use crate::words::{Row, Saved};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// A store, open.
 pub struct Opened {
@@ -64,10 +64,29 @@ enum Order {
     Close(mpsc::Sender<bool>),
 }
 
+/// The way to a store's thread.
+#[derive(Clone)]
+struct Orders {
+    queue: UnboundedSender<Order>,
+    /// Wakes the thread, which may not be listening to the queue for a while.
+    urgent: Arc<Notify>,
+}
+
+impl Orders {
+    /// Never blocks; fails where nobody is there any more, and then there is nothing to be done.
+    fn send(&self, order: Order) {
+        let waits = !matches!(order, Order::Keep(_));
+        let _ = self.queue.send(order);
+        if waits {
+            self.urgent.notify_one();
+        }
+    }
+}
+
 /// Hands rows over that no call waits for. Never blocks, never fails.
 #[derive(Clone, Default)]
 pub struct Keeper {
-    orders: Option<UnboundedSender<Order>>,
+    orders: Option<Orders>,
 }
 
 impl Keeper {
@@ -115,7 +134,7 @@ impl Keeper {
 
     fn send(&self, order: Order) {
         if let Some(orders) = &self.orders {
-            let _ = orders.send(order);
+            orders.send(order);
         }
     }
 }

@@ -17,7 +17,7 @@ mod schema;
 mod tests;
 mod wipe;
 
-use super::{Keeper, Opened, Order, Store, Written};
+use super::{Keeper, Opened, Order, Orders, Store, Written};
 use crate::emergency::facts::CallId;
 use crate::io::clock;
 use crate::words::{Row, Saved, Table, Time};
@@ -30,7 +30,8 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::MissedTickBehavior;
 use tracing::warn;
 
@@ -44,8 +45,12 @@ const STUCK: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(500);
 /// Between two attempts to write.
 const RETRY: Duration = Duration::from_secs(1);
-/// A batch that nobody waits for grows for so long: each sync costs more than its rows (RULES B1 leaves 100 ms).
+/// A batch that nobody waits for grows for so long: each sync costs more than its rows (RULES B1 leaves 100 ms). Until then
+/// nobody listens, so that whoever hands a row over does not have to wake anybody.
 const LINGER: Duration = Duration::from_millis(20);
+/// From the beginning of one batch to the next, even if calls wait: in a rush several share one sync. A single call
+/// never waits for it.
+const PACE: Duration = Duration::from_millis(4);
 /// Orders that are taken at once.
 const BURST: usize = 256;
 
@@ -68,6 +73,7 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
     let (orders, taken) = unbounded_channel();
     let (written, durable) = unbounded_channel();
     let (work, to_do) = mpsc::channel();
+    let urgent = Arc::new(Notify::new());
     let (done, results) = unbounded_channel();
     let (opened, saved) = mpsc::channel();
     let progress = Arc::new(AtomicU64::new(0));
@@ -83,6 +89,7 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
     };
     let collector = Collector {
         orders: taken,
+        urgent: Arc::clone(&urgent),
         done: results,
         work,
         boot: boot.to_owned(),
@@ -90,7 +97,8 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
         opened: Some(opened),
         store_failed,
         busy_since: Some(clock::now()),
-        grows_since: None,
+        deaf_until: None,
+        last_batch: Time::ZERO,
         healthy: true,
         told: false,
         not_before: Time::ZERO,
@@ -102,6 +110,7 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
         Ok(Some(None)) => return Err(Taken(dir.to_owned())),
         Ok(None) | Err(_) => file::nothing(),
     };
+    let orders = Orders { queue: orders, urgent };
     Ok(Opened { store: Box::new(Sqlite { orders: orders.clone(), durable }), keeper: Keeper { orders: Some(orders) }, saved })
 }
 
@@ -135,13 +144,13 @@ fn wait(saved: &mpsc::Receiver<Option<Saved>>, progress: &AtomicU64) -> Option<O
 
 /// The front's side.
 struct Sqlite {
-    orders: UnboundedSender<Order>,
+    orders: Orders,
     durable: UnboundedReceiver<CallId>,
 }
 
 impl Store for Sqlite {
     fn commit(&mut self, call: CallId, row: Row) -> Written {
-        let _ = self.orders.send(Order::Commit(call, row));
+        self.orders.send(Order::Commit(call, row));
         Written::Later
     }
 
@@ -156,6 +165,8 @@ impl Store for Sqlite {
 /// The thread between the calls and the disk. Never touches a file.
 struct Collector {
     orders: UnboundedReceiver<Order>,
+    /// There is an order that somebody waits for.
+    urgent: Arc<Notify>,
     done: UnboundedReceiver<Done>,
     work: mpsc::Sender<Work>,
     boot: String,
@@ -165,8 +176,10 @@ struct Collector {
     store_failed: StoreFailed,
     /// Since when the disk thread has been opening the database or writing a batch.
     busy_since: Option<Time>,
-    /// Since when rows are pending for which nobody waits.
-    grows_since: Option<Time>,
+    /// While rows gather for which nobody waits: until when.
+    deaf_until: Option<Time>,
+    /// When the last batch began.
+    last_batch: Time,
     /// What the disk thread thinks.
     healthy: bool,
     /// Whether the alarm stands.
@@ -193,22 +206,42 @@ impl Collector {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut orders = Vec::with_capacity(BURST);
+        let urgent = Arc::clone(&self.urgent);
         loop {
+            let listens = self.closing.is_none() && self.deaf_until.is_none();
+            let pause = self.pause(clock::now());
             tokio::select! {
-                n = self.orders.recv_many(&mut orders, BURST), if self.closing.is_none() => match n {
+                n = self.orders.recv_many(&mut orders, BURST), if listens => match n {
                     0 => self.closing = Some(Closing { orderly: false, done: None }),
                     _ => orders.drain(..).for_each(|order| self.take(order)),
                 },
+                () = urgent.notified() => {}
                 done = self.done.recv() => match done {
                     Some(Done::Closed(all)) => return self.closed(all),
                     Some(done) => self.hear(done),
                     None => return self.closed(false),
                 },
                 _ = tick.tick() => {}
-                () = tokio::time::sleep(LINGER), if self.grows_since.is_some() => {}
+                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
             }
+            self.take_all();
             self.hand_over();
             self.report();
+        }
+    }
+
+    /// How long until something can be done that nothing else tells of.
+    fn pause(&self, now: Time) -> Option<Duration> {
+        let paced = (self.busy_since.is_none() && !self.pending.is_empty()).then(|| self.last_batch + PACE);
+        let next = self.deaf_until.into_iter().chain(paced.filter(|at| *at > now)).min()?;
+        Some(next.since(now))
+    }
+
+    fn take_all(&mut self) {
+        while self.closing.is_none()
+            && let Ok(order) = self.orders.try_recv()
+        {
+            self.take(order);
         }
     }
 
@@ -244,30 +277,26 @@ impl Collector {
 
     /// One batch at a time: meanwhile the next one grows.
     fn hand_over(&mut self) {
+        let now = clock::now();
+        let grown = self.deaf_until.is_some_and(|until| until <= now);
+        if grown || !self.pending.is_only_kept() {
+            self.deaf_until = None;
+        } else if self.deaf_until.is_none() {
+            self.deaf_until = Some(now + LINGER);
+        }
         if self.busy_since.is_some() {
             return;
         }
-        let now = clock::now();
-        let may_grow = self.may_grow(now);
         let work = match &self.closing {
             Some(closing) => Work::Close(self.pending.take().unwrap_or_default(), closing.orderly),
-            None if now < self.not_before || may_grow => return,
+            None if now < self.not_before || now < self.last_batch + PACE || self.deaf_until.is_some() => return,
             None => match self.pending.take() {
                 Some(batch) => Work::Write(batch),
                 None => return,
             },
         };
-        (self.busy_since, self.grows_since) = (Some(now), None);
+        (self.busy_since, self.last_batch) = (Some(now), now);
         let _ = self.work.send(work);
-    }
-
-    /// Whether nobody waits for what is pending, and it is young.
-    fn may_grow(&mut self, now: Time) -> bool {
-        if !self.pending.is_only_kept() {
-            self.grows_since = None;
-            return false;
-        }
-        now < *self.grows_since.get_or_insert(now) + LINGER
     }
 
     fn report(&mut self) {

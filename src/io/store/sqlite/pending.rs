@@ -58,6 +58,11 @@ impl Pending {
         self.last_record = saved.rows(Table::Record).filter_map(|(key, _)| key.parse().ok()).max().unwrap_or(0);
     }
 
+    /// Whether there is nothing to write and nobody to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
     /// Whether there is something to write, and nobody waits for it.
     pub(super) fn is_only_kept(&self) -> bool {
         !self.batch.is_empty() && self.batch.waiting.is_empty() && self.batch.flushes.is_empty()
