@@ -190,7 +190,7 @@ fn c9_when_nobody_answers_the_desk_rings_beside_the_devices() {
 }
 
 #[test]
-fn c2_an_ordinary_call_in_another_thread_is_released_with_the_reason_and_her_phone_is_offered_the_callback_again() {
+fn c2_an_ordinary_call_in_another_shard_is_released_with_the_reason_and_her_phone_is_offered_the_callback_again() {
     require!("sipp" from "sip-tester");
     for transport in BOTH {
         let world = world_with_devices(transport, &[31]);

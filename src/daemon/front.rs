@@ -6,6 +6,7 @@
 
 use super::ask::{Ask, NoDial, SetPresence};
 use super::handover::Held;
+use super::lane::Lane;
 use super::leaving::Leaving;
 use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
 use super::side::{SideSender, ToSide};
@@ -90,7 +91,9 @@ pub struct Parts {
     pub streams: Streams,
     /// The ordinary threads.
     pub ordinary: Vec<Ordinary>,
-    /// What they ask for.
+    /// Instead of them.
+    pub lane: Option<Lane>,
+    /// What the threads ask for.
     pub from_shards: UnboundedReceiver<FromShard>,
     /// What to do.
     pub commands: UnboundedReceiver<Command>,
@@ -111,6 +114,7 @@ pub struct Parts {
 /// See the module's docs.
 pub struct Front {
     worker: Worker,
+    lane: Option<Lane>,
     classifier: Classifier,
     near: Near,
     inboxes: Vec<Inbox>,
@@ -146,10 +150,17 @@ impl Front {
         let now = clock::now();
         let (to_refusals, refusals) = unbounded_channel();
         let Some(classifier) = parts.worker.shard().classifier() else { return Err(io::Error::other("shard 0 has no story")) };
-        let near =
-            Near { streams: parts.streams, store: parts.store, ordinary: parts.ordinary, media: parts.media, inside: None };
+        let near = Near {
+            streams: parts.streams,
+            store: parts.store,
+            ordinary: parts.ordinary,
+            for_lane: Vec::new(),
+            media: parts.media,
+            inside: None,
+        };
         let mut front = Self {
             worker: parts.worker,
+            lane: parts.lane,
             classifier,
             near,
             inboxes: Vec::new(),
@@ -177,6 +188,7 @@ impl Front {
     /// Runs until told to stop.
     pub async fn run(mut self) {
         // What was restored goes its way before the first message; rows that it makes are written before "settled".
+        let _ = catch_unwind(AssertUnwindSafe(|| self.each_lane(|worker, near| worker.drain(near, clock::now()))));
         let _ = catch_unwind(AssertUnwindSafe(|| self.worker.settle(&mut self.near, clock::now())));
         for (flow, bytes) in std::mem::take(&mut self.held) {
             let _ = catch_unwind(AssertUnwindSafe(|| self.message(flow, Message::scan(bytes))));
@@ -187,6 +199,7 @@ impl Front {
         });
         tokio::task::unconstrained(turns).await;
         self.worker.leave(&mut self.near, clock::now());
+        self.each_lane(|worker, near| worker.leave(near, clock::now()));
     }
 
     /// One turn.
@@ -218,7 +231,9 @@ impl Front {
         while let Poll::Ready(call) = self.near.store.poll_written(cx) {
             self.worker.committed(call, &mut self.near, clock::now());
         }
-        // 4. Timers. (5. What is to be sent goes out right after the input that caused it.)
+        // 4. Ordinary calls, some of those that wait.
+        more |= self.serve_lane();
+        // 5. Timers. (6. What is to be sent goes out right after the input that caused it.)
         let now = clock::now();
         self.worker.expire(&mut self.near, now);
         self.report(now);
@@ -252,7 +267,9 @@ impl Front {
                 let _ = answer.send(self.presence(agent.reveal(), &set));
             }
             Ask::Ordinary { shard, .. } if shard > 0 => {
-                if let Some(thread) = self.near.ordinary.get(usize::from(shard) - 1) {
+                if let Some(lane) = &self.lane {
+                    ask.answer(lane.worker.shard());
+                } else if let Some(thread) = self.near.ordinary.get(usize::from(shard) - 1) {
                     thread.ask(ask);
                 }
             }
@@ -325,6 +342,11 @@ impl Front {
         for thread in &self.near.ordinary {
             thread.reload(&new.setup, &new.ports);
         }
+        // Only the shard with the numbers can refuse a configuration, and it has taken this one.
+        let (setup, ports) = (&new.setup, &new.ports);
+        self.each_lane(|worker, near| {
+            let _ = worker.reload(setup, Arc::clone(ports), near, clock::now());
+        });
         self.near.media.configure(&new.media);
         self.take_sockets(new);
         Ok(())
@@ -347,6 +369,8 @@ impl Front {
         for thread in &self.near.ordinary {
             thread.reload(&new.setup, &new.ports);
         }
+        let (setup, ports) = (&new.setup, &new.ports);
+        self.each_lane(|worker, near| worker.relink(setup, Arc::clone(ports), near, clock::now()));
         self.take_sockets(new);
     }
 
@@ -398,6 +422,29 @@ impl Front {
         true
     }
 
+    /// Has the lane go on, and tells it and the front's own shard what either has found out; true if there is more.
+    fn serve_lane(&mut self) -> bool {
+        let Some(lane) = &mut self.lane else { return false };
+        let mut more = lane.turn(&mut self.near);
+        for news in std::mem::take(&mut self.near.for_lane) {
+            more = true;
+            match news {
+                ForLane::Refused(transport, remote) => {
+                    lane.worker.unreachable(transport, remote, &mut self.near, clock::now());
+                    self.worker.unreachable(transport, remote, &mut self.near, clock::now());
+                }
+                ForLane::Release(call) => lane.worker.release(call, &mut self.near, clock::now()),
+            }
+        }
+        more
+    }
+
+    fn each_lane(&mut self, mut tell: impl FnMut(&mut Worker, &mut Near)) {
+        if let Some(lane) = &mut self.lane {
+            tell(&mut lane.worker, &mut self.near);
+        }
+    }
+
     fn serve_shards(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..BURST {
             match self.from_shards.poll_recv(cx) {
@@ -424,10 +471,11 @@ impl Front {
         if shard == 0 {
             return self.worker.receive(flow, msg, &mut self.near, clock::now());
         }
-        let refused = match self.near.ordinary.get(usize::from(shard) - 1) {
-            Some(_) if self.ends.is_some() && is_new_call(&msg) => Some(msg),
-            Some(thread) => thread.hand_over(flow, msg),
-            None => Some(msg),
+        let refused = match (&mut self.lane, self.near.ordinary.get(usize::from(shard) - 1)) {
+            _ if self.ends.is_some() && is_new_call(&msg) => Some(msg),
+            (Some(lane), _) => lane.hand_over(flow, msg),
+            (None, Some(thread)) => thread.hand_over(flow, msg),
+            (None, None) => Some(msg),
         };
         if let Some(msg) = refused {
             Counters::add(&self.counters.overload);
@@ -440,6 +488,7 @@ impl Front {
     /// Nobody is at that address: every shard may have sent something there.
     fn unreachable(&mut self, transport: Transport, remote: SocketAddr) {
         self.near.refused(transport, remote);
+        self.each_lane(|worker, near| worker.unreachable(transport, remote, near, clock::now()));
         self.worker.unreachable(transport, remote, &mut self.near, clock::now());
     }
 
@@ -450,7 +499,9 @@ impl Front {
         }
         self.next_report = now + REPORT;
         self.misfits.report(&self.side, now);
-        self.side.send(ToSide::Census(0, self.worker.shard().census()));
+        for worker in [&self.worker].into_iter().chain(self.lane.as_ref().map(|lane| &lane.worker)) {
+            self.side.send(ToSide::Census(worker.index, worker.shard().census()));
+        }
         if let Some(story) = self.worker.shard().story() {
             self.side.send(ToSide::Numbers(story.shelved(), self.worker.shard().troubles()));
         }
@@ -486,6 +537,7 @@ impl Front {
             return None;
         };
         self.read_streams(cx);
+        self.serve_lane();
         if self.near.streams.is_empty() || now >= by {
             leaving.done(self.worker.ports());
             return Some(Poll::Ready(()));
@@ -514,7 +566,9 @@ impl Front {
 
     /// Sleeps until the next deadline, a second at most: the loop shows that it is alive. True if that is over already.
     fn sleep_until_deadline(&mut self, cx: &mut Context<'_>, now: Time) -> bool {
-        let mut deadline = self.worker.shard().next_deadline().unwrap_or(self.next_report).min(self.next_report);
+        let of_lane = self.lane.as_ref().and_then(|lane| lane.worker.shard().next_deadline());
+        let due = self.worker.shard().next_deadline().into_iter().chain(of_lane).min();
+        let mut deadline = due.unwrap_or(self.next_report).min(self.next_report);
         if let Some(Ending::Calls(by) | Ending::Connections(by)) = self.ends {
             deadline = deadline.min(by).min(now + Duration::from_millis(10));
         }
@@ -569,11 +623,19 @@ impl Misfits {
     }
 }
 
-/// What the front does for its own shard.
+/// What a worker has found out that concerns the lane.
+enum ForLane {
+    Refused(Transport, SocketAddr),
+    Release(CallId),
+}
+
+/// What the front does for its own shard, and for the lane.
 struct Near {
     streams: Streams,
     store: Box<dyn Store>,
     ordinary: Vec<Ordinary>,
+    /// What the lane is still to be told.
+    for_lane: Vec<ForLane>,
     media: Media,
     /// Who plays a caller of our own, and whom.
     inside: Option<(AgentId, UnboundedSender<Bytes>)>,
@@ -593,6 +655,9 @@ impl Outside for Near {
         for thread in &self.ordinary {
             thread.unreachable(transport, remote);
         }
+        if self.ordinary.is_empty() {
+            self.for_lane.push(ForLane::Refused(transport, remote));
+        }
     }
 
     fn keep(&mut self, flow: Flow) {
@@ -602,6 +667,8 @@ impl Outside for Near {
     fn release(&mut self, shard: u8, call: CallId) {
         if let Some(thread) = usize::from(shard).checked_sub(1).and_then(|at| self.ordinary.get(at)) {
             thread.release(call);
+        } else {
+            self.for_lane.push(ForLane::Release(call));
         }
     }
 

@@ -15,12 +15,12 @@ use super::config::{self, Config, Files, Listen, Mistakes, accepted};
 use super::control::{self, Change, ToControl};
 use super::front::{Command, Front, Parts, Reload};
 use super::handover::Inheritance;
+use super::lane::Lane;
 use super::readiness::{self, Readiness};
 use super::records::Records;
 use super::roster::{self, Joined, Roster};
 use super::shards::{Common, Ordinary};
 use super::side::{Cause, SideSender, SideThread, Status, ToSide};
-use super::worker::Worker;
 use super::{log, names, systemd};
 use crate::emergency::presence;
 use crate::io::clock;
@@ -70,7 +70,6 @@ const CLOSING: Duration = Duration::from_millis(100);
 const LAST_MAILS: Duration = Duration::from_secs(4);
 /// The loop is taken for dead after that.
 const DEAD: Duration = Duration::from_secs(10);
-const MOST_SHARDS: usize = 8;
 /// How long the start waits for names to be looked up.
 const FIRST_NAMES: Duration = Duration::from_millis(300);
 /// Changes to agents, and questions about the outbox, that wait.
@@ -151,8 +150,8 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
 
     let counters = Arc::new(Counters::default());
     let status = Arc::new(Status::new(&config.node.name, Arc::clone(&counters)));
-    let threads = ordinary_threads();
-    let shards = u8::try_from(threads + 1).unwrap_or(u8::MAX);
+    let threads = config.node.threads;
+    let shards = threads.max(1) + 1;
     let held = take_over(&mut inheritance, &config, &bound, shards)?;
     let Opened { store, keeper, saved } = open_store(&config, &status)?;
     let roster = Roster::restore(&saved, keeper.clone());
@@ -228,15 +227,13 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
         front: to_front,
     };
     let mut ordinary = Vec::new();
-    for index in 1..shards {
+    for index in 1..=threads {
         let (thread, handle) = Ordinary::start(index, &common, &saved)?;
         ordinary.push(thread);
         kept.threads.push(handle);
     }
-    let now = clock::now();
-    let mut worker =
-        Worker::new(0, &assembled.setup, Arc::clone(&ports), Arc::clone(&counters), side.clone(), keeper.clone(), now)?;
-    worker.restore(&saved, now);
+    let lane = if threads == 0 { Some(Lane::new(common.worker(1, &saved)?)) } else { None };
+    let worker = common.worker(0, &saved)?;
     let beat = Arc::new(AtomicU64::new(clock::now().as_millis()));
     let known = assembled.known.clone();
     let media = Media::start(media_settings(&config));
@@ -248,6 +245,7 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
             ports: ports_of_front,
             streams,
             ordinary,
+            lane,
             from_shards,
             commands: obeyed,
             store,
@@ -315,12 +313,6 @@ fn report_left_out(left_out: usize) {
     if left_out > 0 {
         warn!(event = "agents edited at run time do not fit the config and are left out", left_out);
     }
-}
-
-/// Threads for ordinary calls: the front has a core of its own where there are two.
-fn ordinary_threads() -> usize {
-    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    cores.saturating_sub(1).clamp(1, MOST_SHARDS)
 }
 
 fn start_side(

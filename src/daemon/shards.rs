@@ -12,6 +12,7 @@ use crate::io::clock;
 use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
+use crate::pool::PoolError;
 use crate::sip::write::{Writer, reason_phrase};
 use crate::sip::{Flow, Message, Method, Name, Transport};
 use crate::words::{Row, Saved, Time};
@@ -61,7 +62,7 @@ pub enum FromShard {
     Refused(Transport, SocketAddr),
 }
 
-/// What an ordinary thread works from.
+/// What a worker works from, whichever thread is to have it.
 pub struct Common {
     /// The configuration.
     pub setup: Setup,
@@ -77,6 +78,17 @@ pub struct Common {
     pub front: UnboundedSender<FromShard>,
 }
 
+impl Common {
+    /// Shard `index` with the calls that are its own of those `saved`. What that makes it say is still to be sent.
+    pub fn worker(&self, index: u8, saved: &Saved) -> Result<Worker, PoolError> {
+        let (ports, counters) = (Arc::clone(&self.ports), Arc::clone(&self.counters));
+        let now = clock::now();
+        let mut worker = Worker::new(index, &self.setup, ports, counters, self.side.clone(), self.keeper.clone(), now)?;
+        worker.restore(saved, now);
+        Ok(worker)
+    }
+}
+
 /// The front's end of an ordinary thread. Dropping it ends the thread.
 pub struct Ordinary {
     queue: SyncSender<ToShard>,
@@ -90,20 +102,9 @@ impl Ordinary {
         let (queue, messages) = sync_channel(QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));
         let mailbox = Mailbox::default();
-        let now = clock::now();
-        let mut worker = Worker::new(
-            index,
-            &common.setup,
-            Arc::clone(&common.ports),
-            Arc::clone(&common.counters),
-            common.side.clone(),
-            common.keeper.clone(),
-            now,
-        )
-        .map_err(std::io::Error::other)?;
+        let mut worker = common.worker(index, saved).map_err(std::io::Error::other)?;
         let mut outside = ToFront(common.front.clone());
-        worker.restore(saved, now);
-        worker.drain(&mut outside, now);
+        worker.drain(&mut outside, clock::now());
         let thread = Thread {
             worker,
             outside,

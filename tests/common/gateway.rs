@@ -130,6 +130,9 @@ impl Config {
         let quoted = |list: &[String]| list.iter().map(|s| format!("\"{s}\"")).collect::<Vec<_>>().join(", ");
         let put = |text: &mut String, part: std::fmt::Arguments<'_>| text.write_fmt(part).unwrap();
         put(&mut text, format_args!("[node]\nname = \"gw1\"\ndomain = \"{DOMAIN}\"\nstate_dir = \"{}\"\n", state_dir.display()));
+        // Whatever the machine is, ordinary calls are tried on the front's thread and on threads of their own.
+        let threads = if self.pbx_transport == Transport::Udp { 0 } else { 2 };
+        put(&mut text, format_args!("threads = {threads}\n"));
         for (transport, bind) in [("udp", self.bind), ("tcp", self.bind_tcp.unwrap_or(self.bind))] {
             put(&mut text, format_args!("[[listen]]\ntransport = \"{transport}\"\nbind = \"{bind}\"\n"));
         }

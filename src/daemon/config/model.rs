@@ -83,6 +83,14 @@ pub struct Node {
     pub country: Country,
     /// Language of mails to agents without their own. Default `en`.
     pub language: Language,
+    /// Threads for ordinary calls, at most [`Node::MOST_THREADS`]; none: the front carries them as well. Default: one less
+    /// than there are processors, and none where there are one or two.
+    pub threads: u8,
+}
+
+impl Node {
+    /// More than that bring nothing.
+    pub const MOST_THREADS: u8 = 8;
 }
 
 /// Languages of the notification templates.

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use config::Value;
@@ -119,8 +121,15 @@ fn node(s: &mut Section<'_>, listen: &[Listen]) -> Node {
         state_dir: s.required("state_dir", absolute_path).unwrap_or_default(),
         country: s.read("country", value::country).unwrap_or(Country::US),
         language: language(s).unwrap_or_default(),
+        threads: s.number("threads", threads().into(), 0..=Node::MOST_THREADS.into()) as u8,
         name,
     }
+}
+
+/// As many as leave the front a processor; with one or two a thread costs more than it brings.
+fn threads() -> u8 {
+    let spare = available_parallelism().map_or(1, NonZero::get).saturating_sub(1);
+    if spare > 1 { u8::try_from(spare).unwrap_or(u8::MAX).min(Node::MOST_THREADS) } else { 0 }
 }
 
 /// The first listener's public host, else its address if it is bound to one, else the node's name.

@@ -1,0 +1,53 @@
+//! Ordinary calls on the front's own thread, behind everything else that it does.
+//!
+//! On a machine with one or two cores a thread of their own costs more than it brings: two changes of threads for each message.
+//! Here their messages wait in a bounded lane, and the front takes a few of them when nothing else is to be done: an emergency
+//! waits for [`SHARE`] messages at most. When the lane is long, new calls are refused before they are queued. The
+//! threads of larger machines are [`shards`](super::shards)'.
+
+use super::shards::is_new_call;
+use super::worker::{Outside, Worker};
+use crate::io::clock;
+use crate::sip::{Flow, Message};
+use std::collections::VecDeque;
+
+/// Messages that wait at most.
+const LONGEST: usize = 4096;
+/// From here on new calls are refused.
+const NO_NEW_CALLS: usize = 1024;
+/// Messages that are taken before the front looks at its sockets again.
+const SHARE: usize = 16;
+
+/// See the module's docs.
+pub struct Lane {
+    /// Whose calls they are.
+    pub worker: Worker,
+    waiting: VecDeque<(Flow, Message)>,
+}
+
+impl Lane {
+    /// The lane of this shard, which is not shard 0.
+    pub const fn new(worker: Worker) -> Self {
+        Self { worker, waiting: VecDeque::new() }
+    }
+
+    /// Has a message wait; gives it back where there is no room for it.
+    pub fn hand_over(&mut self, flow: Flow, msg: Message) -> Option<Message> {
+        let room = if is_new_call(&msg) { NO_NEW_CALLS } else { LONGEST };
+        if self.waiting.len() >= room {
+            return Some(msg);
+        }
+        self.waiting.push_back((flow, msg));
+        None
+    }
+
+    /// Takes some of what waits, and fires what is due; true if more waits.
+    pub fn turn(&mut self, outside: &mut impl Outside) -> bool {
+        for _ in 0..SHARE {
+            let Some((flow, msg)) = self.waiting.pop_front() else { break };
+            self.worker.receive(flow, msg, outside, clock::now());
+        }
+        self.worker.expire(outside, clock::now());
+        !self.waiting.is_empty()
+    }
+}
