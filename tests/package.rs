@@ -89,6 +89,7 @@ fn it_installs_upgrades_and_purges_cleanly() {
         "usr/share/zsh/vendor-completions/_e911d",
         "usr/share/fish/vendor_completions.d/e911d.fish",
         "usr/share/doc/e911d/examples/e911d.json",
+        "usr/share/doc/e911d/examples/kamailio/kamailio.cfg",
         "usr/share/doc/e911d/docs/upgrade.md",
     ] {
         assert!(system.at(path).is_file(), "{path}");

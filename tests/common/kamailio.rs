@@ -11,6 +11,9 @@ use super::clock::until;
 use super::net::{Transport, wait_until_bound};
 use super::tls::Issued;
 
+/// The control socket of a packaged Kamailio.
+const CONTROL: &str = "unix:/run/kamailio/kamailio_ctl";
+
 /// The running Kamailio.
 pub struct Kamailio {
     child: Child,
@@ -104,6 +107,16 @@ impl Kamailio {
         list.split("\n}\n").filter(of_user).map(str::to_owned).collect()
     }
 
+    /// One whose whole configuration is this text; its control socket is moved to where the others have theirs.
+    pub fn from_text(text: &str, at: SocketAddr) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("kamailio.cfg");
+        let control = format!("unix:{}/ctl", dir.path().display());
+        assert!(text.contains(CONTROL), "no control socket in:\n{text}");
+        std::fs::write(&config, text.replace(CONTROL, &control)).unwrap();
+        Self::start_in(dir, &config, at, &[])
+    }
+
     fn run(config: &str, at: SocketAddr, definitions: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tables = dir.path().join("tables");
@@ -112,14 +125,19 @@ impl Kamailio {
             std::fs::copy(table.path(), tables.join(table.file_name())).unwrap();
         }
         let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/kamailio").join(config);
+        let mut definitions = definitions.to_vec();
+        definitions.push(text("CONTROL", format!("unix:{}/ctl", dir.path().display())));
+        definitions.push(text("TABLES", format!("text://{}", tables.display())));
+        Self::start_in(dir, &config, at, &definitions)
+    }
+
+    fn start_in(dir: tempfile::TempDir, config: &Path, at: SocketAddr, definitions: &[String]) -> Self {
         let mut command = Command::new(child::find("kamailio").expect("kamailio"));
         command.current_dir(dir.path()).arg("-f").arg(config).args(["-DD", "-E", "-m", "32", "-M", "4"]);
         command.arg("-Y").arg(dir.path());
         for definition in definitions {
             command.arg("-A").arg(definition);
         }
-        command.arg("-A").arg(text("CONTROL", format!("unix:{}/ctl", dir.path().display())));
-        command.arg("-A").arg(text("TABLES", format!("text://{}", tables.display())));
         let kamailio = Self { child: Child::start("kamailio", command), at, dir };
         wait_until_bound(Transport::Udp, at);
         until("Kamailio's control socket", Duration::from_secs(10), || kamailio.ask(&["core.uptime"]));
