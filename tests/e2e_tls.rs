@@ -191,6 +191,7 @@ fn a_trunk_over_tls_takes_the_call_and_brings_the_callback_on_the_same_connectio
     let at = world.gateway.bound("tls");
     assert!(invite.header("Via").starts_with(&format!("SIP/2.0/TLS {at};")), "{}", invite.text());
     assert_eq!(invite.uri(), format!("sip:911@{};transport=tls;user=phone", tls(world.trunk_a())));
+    assert!(invite.header("Via").ends_with(";rport;alias"), "RFC 5923:\n{}", invite.text());
     let number = shown_number(&invite);
     assert_eq!(invite.uri_of("Contact"), format!("sip:{number}@{at};transport=tls"));
     trunk.answer(&invite, "trunk");

@@ -3,6 +3,7 @@
 //! A desk that does not answer is rung by a callback all the same: this raises an alarm before the day, and nothing else.
 
 use super::call::Owner;
+use super::compose::contact;
 use super::own::Errand;
 use super::shard::{Shard, Wake};
 use crate::emergency::facts::{Device, Input, PeerId};
@@ -69,7 +70,7 @@ impl Shard {
         let host = way.flow.remote.to_string();
         let (tx, via) = self.endpoint.begin_plain(way.flow, Owner::Own(errand), now);
         let id = String::from_utf8_lossy(self.endpoint.plain_id(tx).as_bytes()).into_owned();
-        let bytes = compose::options(Plain {
+        let plain = Plain {
             user: user.as_deref(),
             host: &host,
             transport: way.flow.transport,
@@ -77,7 +78,9 @@ impl Shard {
             from: &format!("sip:{}", self.setup.links.domain),
             id: &id,
             seq: self.own.next_seq(),
-        });
+        };
+        let own = contact("", self.endpoint.locals(), way.flow, b"");
+        let bytes = compose::options(plain, &String::from_utf8_lossy(&own));
         self.endpoint.send(tx, bytes, now);
     }
 

@@ -4,6 +4,7 @@
 //! Neither can touch a call: a health answer only orders trunks, and nothing waits for a publication.
 
 use super::call::{CallKey, Owner, Side as End};
+use super::compose::contact;
 use super::health::{About, TrunkHealth};
 use super::publication::{PublicationKey, Publications};
 use super::registration::Registration;
@@ -175,7 +176,7 @@ impl Shard {
         let (tx, via) = self.endpoint.begin_plain(flow, Owner::Own(errand), now);
         let id = String::from_utf8_lossy(self.endpoint.plain_id(tx).as_bytes()).into_owned();
         let seq = self.own.next_seq();
-        let bytes = compose::options(Plain {
+        let plain = Plain {
             user: None,
             host,
             transport: flow.transport,
@@ -183,7 +184,9 @@ impl Shard {
             from: &format!("sip:{}", self.setup.links.domain),
             id: &id,
             seq,
-        });
+        };
+        let own = contact("", self.endpoint.locals(), flow, b"");
+        let bytes = compose::options(plain, &String::from_utf8_lossy(&own));
         self.endpoint.send(tx, bytes, now);
     }
 

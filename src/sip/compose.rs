@@ -26,9 +26,10 @@ pub struct Plain<'a> {
     pub seq: u32,
 }
 
-/// Asks for the far end's health (RFC 3261 section 11).
-pub fn options(plain: Plain<'_>) -> Bytes {
+/// Asks for the far end's health (RFC 3261 section 11). `contact` says where we are: carriers know a neighbour by it.
+pub fn options(plain: Plain<'_>, contact: &str) -> Bytes {
     let mut headers = plain.headers("OPTIONS", &plain.uri().to_string());
+    headers.push(rsip::headers::Contact::from(contact).into());
     headers.push(Header::Accept("application/sdp".into()));
     finish(Method::Options, plain.uri(), headers, Vec::new())
 }
@@ -115,10 +116,11 @@ mod tests {
     #[test]
     fn what_rsip_composes_our_own_scanner_reads_without_a_fault() {
         for host in ["192.0.2.10", "192.0.2.10:5070", "[2001:db8::1]:5060"] {
-            let msg = Message::scan(options(plain(host))).expect("a message");
+            let msg = Message::scan(options(plain(host), "<sip:gw.example.com:5061;transport=tls>")).expect("a message");
             assert!(msg.faults().is_clean(), "{:?}", msg.faults());
             assert_eq!(msg.uri(), format!("sip:{host};transport=TCP").as_bytes());
             assert_eq!(msg.cseq(), Some((7, &b"OPTIONS"[..])));
+            assert_eq!(msg.get(Name::Contact), Some(&b"<sip:gw.example.com:5061;transport=tls>"[..]));
         }
         let body = b"<presence/>".to_vec();
         let publication = Plain { user: Some("alice"), ..plain("192.0.2.10") };

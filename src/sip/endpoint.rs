@@ -9,7 +9,7 @@
 use super::challenged::Challenged;
 use super::client::{ClientTransaction, Machine};
 use super::dialog::Dialog;
-use super::flow::{Flow, Locals};
+use super::flow::{Flow, Locals, Transport};
 use super::ids::{COOKIE, Id, Ids, Kind};
 use super::late::Late;
 use super::scan::{Faults, Message, Method};
@@ -384,7 +384,7 @@ impl<O: Copy> Endpoint<O> {
         let branch = self.branch(tx);
         let local = self.locals.of(flow);
         let branch = String::from_utf8_lossy(branch.as_bytes());
-        (tx, format!("SIP/2.0/{} {};branch=z9hG4bK{branch};rport", flow.transport.via(), local.sent_by))
+        (tx, format!("SIP/2.0/{} {};branch=z9hG4bK{branch}{}", flow.transport.via(), local.sent_by, asks(flow)))
     }
 
     /// An id for a Call-ID or tag of such a request.
@@ -404,17 +404,24 @@ impl<O: Copy> Endpoint<O> {
     }
 }
 
-/// Writes our Via: RFC 3581 asks for `rport` on every one.
+/// What our Via asks for: `rport` always (RFC 3581), and over TLS that the far end's own requests may come by the same connection
+/// (`alias`, RFC 5923 section 4: over TLS alone, since it takes certificates to know whose they are).
+fn asks(flow: Flow) -> &'static str {
+    if flow.transport == Transport::Tls { ";rport;alias" } else { ";rport" }
+}
+
+/// Writes our Via.
 pub(super) fn via(w: &mut Writer, locals: &Locals, flow: Flow, branch: &Id) {
     let transport = flow.transport.via().as_bytes();
     let sent_by = locals.of(flow).sent_by.as_bytes();
-    w.header_parts("Via", &[b"SIP/2.0/", transport, b" ", sent_by, b";branch=z9hG4bK", branch.as_bytes(), b";rport"]);
+    w.header_parts("Via", &[b"SIP/2.0/", transport, b" ", sent_by, b";branch=z9hG4bK", branch.as_bytes(), asks(flow).as_bytes()]);
 }
 
 /// The same with a branch that is there already.
 pub(super) fn via_of(w: &mut Writer, locals: &Locals, flow: Flow, branch: &[u8]) {
     let transport = flow.transport.via().as_bytes();
-    w.header_parts("Via", &[b"SIP/2.0/", transport, b" ", locals.of(flow).sent_by.as_bytes(), b";branch=", branch, b";rport"]);
+    let (sent_by, asks) = (locals.of(flow).sent_by.as_bytes(), asks(flow).as_bytes());
+    w.header_parts("Via", &[b"SIP/2.0/", transport, b" ", sent_by, b";branch=", branch, asks]);
 }
 
 /// A decimal on the stack.

@@ -147,6 +147,8 @@ fn p8_a_ringing_trunk_that_is_lost_is_asked_first_and_joined_by_the_next_if_it_i
     w.expect(PBX, "SIP/2.0 180");
     w.unreachable(&a);
     let question = w.expect(TRUNK_A, "OPTIONS");
+    // Carriers know a neighbour by where it says that it is.
+    assert!(question.msg.get(Name::Contact).is_some_and(|c| c.starts_with(b"<sip:") && !c.contains(&b'@')));
     w.expect_nothing();
     w.receive(TRUNK_A, &response(&question.msg, 200, "x", "", ""));
     w.expect_nothing();
