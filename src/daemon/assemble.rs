@@ -454,18 +454,8 @@ fn agent(a: &config::Agent, config: &Config) -> Agent {
 }
 
 /// Her place; its country is hers where it names none.
-fn civic(l: &config::Location, country: Country) -> Civic {
-    Civic {
-        house: l.house.clone(),
-        street: l.street.clone(),
-        city: l.city.clone(),
-        state: l.state.clone(),
-        zip: l.zip.clone(),
-        country: l.country.clone().or_else(|| Some(country.to_string())),
-        building: l.building.clone(),
-        floor: l.floor.clone(),
-        room: l.room.clone(),
-    }
+fn civic(place: &Civic, country: Country) -> Civic {
+    Civic { country: place.country.clone().or_else(|| Some(country.to_string())), ..place.clone() }
 }
 
 /// The recipients of several lists, each once.

@@ -1,4 +1,4 @@
-//! A civic address, as an agent's profile has it.
+//! A civic address, as the configuration, an agent's profile and a notice have it.
 
 use std::fmt;
 

@@ -4,10 +4,10 @@ use super::error::{ApiError, Row};
 use super::page::{Page, of_sorted};
 use super::request::{Id, NoParameters, Raw, content_type, wrong_type};
 use super::{Answer, Api, sheet};
-use crate::daemon::config::{self, Config, Contacts, Language, Location, SipTarget};
+use crate::daemon::config::{self, Config, Contacts, Language, SipTarget};
 use crate::daemon::control::{Become, Change, OnlyIf, ToControl, etag};
 use crate::daemon::roster::Document;
-use crate::words::Private;
+use crate::words::{Civic, Private};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -195,8 +195,8 @@ fn contacts(contacts: &Contacts) -> String {
     contacts.valid.iter().map(|c| c.reveal().as_str()).collect::<Vec<_>>().join("; ")
 }
 
-fn location(location: &Location) -> Value {
-    let Location { house, street, city, state, zip, country, building, floor, room } = location;
+fn location(location: &Civic) -> Value {
+    let Civic { house, street, city, state, zip, country, building, floor, room } = location;
     let fields = [
         ("house", house),
         ("street", street),

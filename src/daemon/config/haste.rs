@@ -4,7 +4,8 @@
 //! caller's number must not lead elsewhere after a minute, so it works only where nobody but this machine is reached.
 
 use super::Config;
-use super::model::{PresenceKind, SipTarget, Source};
+use super::address::{SipTarget, Source};
+use super::model::PresenceKind;
 use std::net::IpAddr;
 
 /// Something of the configuration lies outside this machine.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use super::model::{Config, Contacts, PresenceKind, Profile, Source, Trunk, TrunkPath};
+use super::address::Source;
+use super::model::{Config, Contacts, PresenceKind, Profile, Trunk, TrunkPath};
 use super::relations::known_sites;
 use super::tls;
 use super::value::masked;

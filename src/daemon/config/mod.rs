@@ -6,6 +6,7 @@
 //! [`accepted`] keeps the last good one for a start with a broken file.
 
 pub mod accepted;
+mod address;
 mod check;
 mod haste;
 mod later;
@@ -13,6 +14,7 @@ mod lint;
 mod merge;
 mod mistake;
 mod model;
+mod range;
 mod read;
 mod relations;
 mod section;
@@ -23,11 +25,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use address::{HostPort, SipTarget, Source, Transport};
 pub use check::{Report, check};
 pub use haste::Beyond;
 pub use lint::{Finding, Weight, lint};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use model::*;
+pub use range::{Brought, NumberRange};
 pub use tls::Files;
 
 /// The environment, or part of it.

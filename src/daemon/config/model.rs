@@ -4,9 +4,7 @@
 //! [`Config`] into that). Read [`Config`] first. References between sections are places in its vectors.
 //! What belongs to a person is [`Private`]; an [`E164`] prints nothing by itself.
 
-use crate::io::dns::Question;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,9 +12,11 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use super::address::{HostPort, SipTarget, Source, Transport};
+use super::range::{Brought, NumberRange};
 use crate::emergency::number::Numbers;
 use crate::io::transport::tls::Material;
-use crate::words::{Country, E164, Private};
+use crate::words::{Civic, Country, E164, Private};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -105,46 +105,6 @@ pub enum Language {
     French,
 }
 
-/// What carries SIP between us and a neighbour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
-    /// `udp`, also where a URI does not say.
-    #[default]
-    Udp,
-    /// `tcp`
-    Tcp,
-    /// `tls`, also where a URI is `sips:`.
-    Tls,
-    /// `ws`: WebSocket. Of listeners only.
-    Ws,
-    /// `wss`: WebSocket over TLS. Of listeners only.
-    Wss,
-}
-
-impl Transport {
-    /// Whether it is made of TCP connections, so that two of them cannot share a port.
-    pub const fn is_stream(self) -> bool {
-        !matches!(self, Self::Udp)
-    }
-
-    /// Whether it needs `[tls]`.
-    pub const fn is_secure(self) -> bool {
-        matches!(self, Self::Tls | Self::Wss)
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
-            Self::Ws => "ws",
-            Self::Wss => "wss",
-        })
-    }
-}
-
 /// `[[listen]]`
 #[derive(Clone, Debug)]
 pub struct Listen {
@@ -156,15 +116,6 @@ pub struct Listen {
     pub public: Option<HostPort>,
     /// Whose pages may connect, as `https://example.com`; of `ws` and `wss` only. Default: none, programs only.
     pub origins: Vec<String>,
-}
-
-/// A host, as a name or an address (IPv6 in brackets), and perhaps a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    /// As it is written into a URI.
-    pub host: String,
-    /// Default: the port that is bound.
-    pub port: Option<u16>,
 }
 
 /// `[tls]`
@@ -227,51 +178,11 @@ pub struct Readiness {
     pub self_call: bool,
 }
 
-/// A SIP URI, for everything that we send requests to.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SipTarget {
-    /// The whole URI as configured, for a Request-URI.
-    pub uri: Private<String>,
-    /// Its user part as configured, escapes kept.
-    pub user: Option<Private<String>>,
-    /// Where it leads; port 5060 where it names none, 5061 over TLS. Port 0: nobody knows yet where `name` leads.
-    pub address: SocketAddr,
-    /// Where its name leads besides, in the order in which it is tried.
-    pub others: Vec<(Transport, SocketAddr)>,
-    /// What is to be looked up, where its host is a name.
-    pub name: Option<Question>,
-    /// Its `transport` parameter. Default `udp`, of `sips:` always `tls`.
-    pub transport: Transport,
-    /// Whether it is `sips:`.
-    pub sips: bool,
-}
-
 /// `[dns]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dns {
     /// Who is asked where names lead. Default: the system's servers.
     pub servers: Vec<SocketAddr>,
-}
-
-impl fmt::Debug for SipTarget {
-    /// Prints where it leads, not to whom.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SipTarget").field("transport", &self.transport).finish_non_exhaustive()
-    }
-}
-
-/// An address or addresses that a neighbour sends from; the most specific one that fits wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
-    /// This address and this port. The port counts on UDP only.
-    Endpoint(SocketAddr),
-    /// Every address whose first `bits` bits are these; a single host has them all.
-    Net {
-        /// With the host bits zero.
-        address: IpAddr,
-        /// 0 to 32, or 0 to 128.
-        bits: u8,
-    },
 }
 
 /// Which header says who calls.
@@ -373,65 +284,6 @@ pub struct Trunk {
     pub register: bool,
     /// Pause between OPTIONS probes; zero sends none. Default 30 s.
     pub options: Duration,
-}
-
-/// Numbers from `first` to `last`, both included; as many digits each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NumberRange {
-    /// The lowest.
-    pub first: E164,
-    /// The highest.
-    pub last: E164,
-}
-
-impl NumberRange {
-    /// Every number of the range, ascending.
-    pub fn iter(self) -> impl Iterator<Item = E164> {
-        (self.first.digits()..=self.last.digits()).filter_map(E164::from_digits)
-    }
-
-    /// How many numbers it holds; at least one.
-    pub const fn count(self) -> u64 {
-        self.last.digits() - self.first.digits() + 1
-    }
-
-    /// Whether the number is one of them.
-    pub fn contains(self, number: E164) -> bool {
-        self.first <= number && number <= self.last
-    }
-
-    /// Whether the two have a number in common.
-    pub fn overlaps(self, other: Self) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-}
-
-/// Numbers that a trunk brings to us, besides its callback numbers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Brought {
-    /// Every number that begins with these digits, read as one decimal (country code first).
-    Prefix(u64),
-    /// Every number of the range.
-    Range(NumberRange),
-}
-
-impl fmt::Debug for Brought {
-    /// Prints nothing of the numbers (promise 3).
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Brought(-)")
-    }
-}
-
-impl Brought {
-    /// Whether the trunk brings this number to us.
-    pub fn contains(self, number: E164) -> bool {
-        match self {
-            Self::Range(range) => range.contains(number),
-            Self::Prefix(prefix) => {
-                std::iter::successors(Some(number.digits()), |d| Some(d / 10)).take_while(|d| *d > 0).any(|d| d == prefix)
-            }
-        }
-    }
 }
 
 /// `[[callback_pool]]`: numbers registered to one site's address.
@@ -681,29 +533,6 @@ pub struct Agent {
     pub password: Option<Private<String>>,
     /// Told of this agent's emergency calls besides the site's contacts.
     pub contacts: Contacts,
-    /// Civic address, for trunks with `location = "pidf"`. Default: none.
-    pub location: Option<Private<Location>>,
-}
-
-/// A civic address in plain words; which RFC 4119 and 5139 elements they become is the writer's business.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Location {
-    /// House number, with its suffix.
-    pub house: Option<String>,
-    /// Street, with its direction and suffix.
-    pub street: Option<String>,
-    /// City or town.
-    pub city: Option<String>,
-    /// State, province or region.
-    pub state: Option<String>,
-    /// Postal code.
-    pub zip: Option<String>,
-    /// Country, ISO 3166-1 alpha-2. Default: the agent's.
-    pub country: Option<String>,
-    /// Building.
-    pub building: Option<String>,
-    /// Floor.
-    pub floor: Option<String>,
-    /// Room, suite or desk.
-    pub room: Option<String>,
+    /// Her place, for trunks with `location = "pidf"`; its country is hers where it names none. Default: none.
+    pub location: Option<Private<Civic>>,
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use config::Value;
 
+use super::address::{SipTarget, Source, Transport};
 use super::later::refusal;
 use super::mistake::{Notebook, suggestion};
 use super::model::*;
@@ -20,7 +21,7 @@ use super::tls::{Files, tls};
 use super::value::{self, Mark};
 use crate::emergency::number::Numbers;
 use crate::io::notifier::post::Hook;
-use crate::words::{Country, Private};
+use crate::words::{Civic, Country, Private};
 
 const TRANSPORTS: [(&str, Transport); 5] =
     [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls), ("ws", Transport::Ws), ("wss", Transport::Wss)];
@@ -565,9 +566,9 @@ fn agent(mut s: Section<'_>, names: &Names) -> Agent {
     agent
 }
 
-fn location(mut s: Section<'_>) -> Location {
+fn location(mut s: Section<'_>) -> Civic {
     let mut field = |key: &str| s.read(key, value::words);
-    let location = Location {
+    let location = Civic {
         house: field("house"),
         street: field("street"),
         city: field("city"),
@@ -604,13 +605,5 @@ fn written(d: Duration) -> String {
         ms if ms > 0 && ms % 60_000 == 0 => format!("{}m", ms / 60_000),
         ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
         ms => format!("{ms}ms"),
-    }
-}
-
-impl SipTarget {
-    /// Stands in for a URI that could not be read.
-    fn nowhere() -> Self {
-        let (address, transport) = (value::NOWHERE, Transport::default());
-        Self { uri: Private::default(), user: None, address, others: Vec::new(), name: None, transport, sips: false }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::address::{SipTarget, Source};
 use super::mistake::{Notebook, nearest};
-use super::model::{Config, Listen, NumberRange, PresenceKind, SipTarget, Source, TrunkPath};
+use super::model::{Config, Listen, PresenceKind, TrunkPath};
+use super::range::NumberRange;
 use super::{tls, value};
 use crate::words::plan::plan;
 use crate::words::{Country, E164};

@@ -1,8 +1,9 @@
 //! `[tls]`: the files it names are read with the configuration, so that what is wrong with them stands at their line.
 
+use super::address::SipTarget;
 use super::lint::Findings;
 use super::mistake::Notebook;
-use super::model::{Config, SipTarget, Tls};
+use super::model::{Config, Tls};
 use super::read::absolute_path;
 use super::section::Section;
 use crate::io::transport::tls::Material;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::model::{Brought, Contacts, HostPort, NumberRange, SipTarget, Source, Transport};
+use super::address::{HostPort, SipTarget, Source, Transport};
+use super::model::Contacts;
+use super::range::{Brought, NumberRange};
 use crate::emergency::notice::is_same_address;
 use crate::io::dns::{Question, Speech};
 use crate::words::{Country, E164, Private};
