@@ -3,8 +3,10 @@
 //! Read [`run`] from top to bottom. The calling thread ends up in [`Control`]: signals, reloads, the service manager. It
 //! carries no calls.
 
+mod loaded;
 mod opening;
 mod successor;
+mod threads;
 
 use super::api::error::ApiError;
 use super::api::{self, Api};
@@ -34,12 +36,13 @@ use crate::io::transport::Counters;
 use crate::io::transport::stream::{Listener, Streams};
 use crate::io::transport::udp::{Port, Ports};
 use crate::words::Time;
+use loaded::Loaded;
 use opening::{
     Bound, Doors, Failure, listeners_of, media_settings, notifier_settings, open_admin_socket, open_store, report_contacts,
     secure,
 };
 use std::hash::{BuildHasher, Hasher};
-use std::io::{self, Write, stderr};
+use std::io::{Write, stderr};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,7 +51,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 use successor::{Kept, take_over};
-use tokio::runtime::{Builder, Runtime};
+use threads::{current_thread_runtime, raise_descriptor_limit, start_front, start_side};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::{oneshot, watch};
@@ -66,8 +69,6 @@ const ACCEPTING: Duration = Duration::from_millis(250);
 const FLUSHING: Duration = Duration::from_millis(50);
 /// How much of the end is the store's.
 const CLOSING: Duration = Duration::from_millis(100);
-/// How long mails that are on their way may take after the calls.
-const LAST_MAILS: Duration = Duration::from_secs(4);
 /// The loop is taken for dead after that.
 const DEAD: Duration = Duration::from_secs(10);
 /// How long the start waits for names to be looked up.
@@ -104,38 +105,6 @@ pub fn run(file: &Path, strict: bool, time_scale: u32) -> ExitCode {
             systemd::stopping();
             ExitCode::from(FAILED)
         }
-    }
-}
-
-/// A configuration to start with.
-struct Loaded {
-    config: Config,
-    text: String,
-    /// Why it is not the file's.
-    rejected: Option<Mistakes>,
-}
-
-impl Loaded {
-    fn read(file: &Path, strict: bool) -> Result<Self, Mistakes> {
-        let text = config::text(file);
-        let read = text.clone().and_then(|text| config::read(&text, file, std::env::vars()));
-        match (text, read) {
-            (Ok(text), Ok(config)) => Ok(Self { config, text, rejected: None }),
-            (_, Err(mistakes)) if strict => Err(mistakes),
-            (Ok(text), Err(mistakes)) => {
-                Self::accepted(&text).map(|l| Self { rejected: Some(mistakes.clone()), ..l }).ok_or(mistakes)
-            }
-            (Err(mistakes), _) => Err(mistakes),
-        }
-    }
-
-    /// What the state directory that the bad file names accepted last.
-    fn accepted(bad: &str) -> Option<Self> {
-        let state_dir = config::state_dir(bad, std::env::vars())?;
-        let text = accepted::load(&state_dir)?;
-        let config =
-            config::read_with(&text, &accepted::path(&state_dir), std::env::vars(), std::iter::empty(), Files::Optional).ok()?;
-        Some(Self { config, text, rejected: None })
     }
 }
 
@@ -315,60 +284,6 @@ fn report_left_out(left_out: usize) {
     }
 }
 
-fn start_side(
-    side: SideThread,
-    doors: Doors,
-    notifier: impl Future<Output = ()> + Send + 'static,
-    teller: impl Future<Output = ()> + Send + 'static,
-    halted: oneshot::Receiver<()>,
-) -> io::Result<thread::JoinHandle<()>> {
-    let runtime = current_thread_runtime()?;
-    thread::Builder::new().name("side".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            doors.open();
-            tokio::spawn(teller);
-            let mails = tokio::spawn(notifier);
-            let ends = async {
-                side.run().await;
-                // What is on its way gets its chance; nothing else waits for it.
-                let _ = tokio::time::timeout(LAST_MAILS, mails).await;
-            };
-            tokio::select! {
-                () = ends => {}
-                // A successor sends it.
-                Ok(()) = halted => {}
-            }
-        });
-        // The state directory may hang; nothing waits for it.
-        runtime.shutdown_background();
-    })
-}
-
-/// Starts the front and waits until it is there. The receiver is told when it ends.
-fn start_front(build: impl FnOnce() -> io::Result<Front> + Send + 'static) -> io::Result<oneshot::Receiver<()>> {
-    let runtime = current_thread_runtime()?;
-    let (began, begun) = std::sync::mpsc::channel();
-    let (ended, end) = oneshot::channel();
-    thread::Builder::new().name("front".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            match build() {
-                Ok(front) => {
-                    let _ = began.send(Ok(()));
-                    front.run().await;
-                }
-                Err(e) => drop(began.send(Err(e))),
-            }
-        });
-        let _ = ended.send(());
-    })?;
-    begun.recv().map_err(io::Error::other)??;
-    Ok(end)
-}
-
-fn current_thread_runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
-}
-
 fn report_start(rejected: &Option<Mistakes>, side: &SideSender) {
     let Some(mistakes) = rejected else { return };
     for mistake in &mistakes.0 {
@@ -376,13 +291,6 @@ fn report_start(rejected: &Option<Mistakes>, side: &SideSender) {
     }
     warn!(event = "started with the last accepted config");
     side.send(ToSide::Alarm("config_rejected", true));
-}
-
-/// As many descriptors as we may have: each connection is one.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// What a reload cannot change.
