@@ -4,22 +4,24 @@
 //! [`path`](super::path); here is only time: who has been silent for too long, who rings, who is next. How a call
 //! that has ended is settled (lease, presence, notice) is the [`gateway`](super::gateway)'s business.
 
+mod facts;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::facts::{Because, Body, BodyForm, CallEffect, CallId, DeviceId, LegEvent, LegId, Party, Side, TrunkId};
 use super::ladder::Rung;
-use super::lease::{Leases, RecordId, Shown};
+use super::lease::{Leases, Shown};
 use super::legs::{Clock, Heard, Leg, Try, TryState, Waiting, decides, overdue_at};
-use super::notice::About;
-use super::number::Dialed;
 use super::outputs::Outputs;
 use super::path::{Attempt, moves_on, target};
 use super::presence::EndedBy;
 use super::privacy::Outcome;
 use super::reading::{NO_TRUNK_FOR_THE_TEST, Reading};
 use super::site::{Profile, Site};
+pub use facts::Facts;
+
 use crate::pool::Pool;
 use crate::words::{Civic, E164, Private, Time};
 
@@ -80,62 +82,6 @@ pub struct World<'a> {
     pub out: &'a mut Outputs,
     /// Now.
     pub now: Time,
-}
-
-/// What a call is, in every state.
-#[derive(Debug)]
-pub struct Facts {
-    /// The bridge's name for it.
-    pub call: CallId,
-    /// What the contacts are told.
-    pub about: About,
-    /// What was dialed.
-    pub dialed: Dialed,
-    /// Whose lease it is.
-    pub record: RecordId,
-    /// What it carries.
-    pub body: Body,
-    /// The number shown last.
-    pub shown: Option<E164>,
-    /// The location that the call brought, in words.
-    pub brought: Option<Private<String>>,
-    /// The location that went out last, in words.
-    pub location: Option<Private<String>>,
-    /// Whatever waits until the INVITE has left; `None` once it has.
-    then: Option<Vec<Side>>,
-}
-
-impl Facts {
-    /// A call that is not placed yet.
-    pub fn new(call: CallId, about: About, dialed: Dialed, record: RecordId, body: Body) -> Self {
-        Self { call, about, dialed, record, body, shown: None, brought: None, location: None, then: Some(Vec::with_capacity(3)) }
-    }
-
-    /// Says something beside the call, but not before its INVITE has left.
-    pub fn then(&mut self, side: Side, out: &mut Outputs) {
-        match &mut self.then {
-            Some(waiting) => waiting.push(side),
-            None => out.side(self.located(side)),
-        }
-    }
-
-    /// A notice says which location was sent, which is known once the INVITE has left.
-    fn located(&self, side: Side) -> Side {
-        match side {
-            Side::Notice(notice) => Side::Notice(notice.with_location(self.location.as_ref())),
-            side => side,
-        }
-    }
-
-    /// It ended before: of what waited, the contacts need not hear that a call was made.
-    fn never_placed(&mut self, out: &mut Outputs) {
-        let waiting = self.then.take().into_iter().flatten();
-        waiting.filter(|side| !matches!(side, Side::Notice(_))).for_each(|side| out.side(side));
-    }
-
-    fn placed(&mut self, out: &mut Outputs) {
-        self.then.take().into_iter().flatten().for_each(|side| out.side(self.located(side)));
-    }
 }
 
 /// Trunks are asked, in order and up to two at a time.
@@ -202,7 +148,7 @@ impl EmergencyCall {
 
     /// A call that was answered before a restart (RULES B1).
     pub fn answered_before(facts: Facts, leg: LegId, trunk: TrunkId) -> Self {
-        Self::Talking(Talking { facts: Box::new(Facts { then: None, ..facts }), leg, trunk })
+        Self::Talking(Talking { facts: Box::new(facts.of_one_placed_before()), leg, trunk })
     }
 
     /// The leg that answered, and its trunk; `None` while nobody has.

@@ -4,13 +4,15 @@
 //! nothing, and nothing means an ordinary call. A number is compared as a whole, never by how it begins or what
 //! it contains. Not the plans themselves (those are [`crate::words::plan`]) and no decision about the call.
 
+mod mistake;
+
 use crate::words::Country;
 use crate::words::dial_string::ShortDialString;
 use crate::words::plan::{Plan, plan, plans};
 pub use crate::words::service::{Service, SubService};
 use crate::words::uri::{Scheme, Uri};
+pub use mistake::NumberMistake;
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// A whole telephone number has at least seven digits; nothing that long is ever an emergency number.
 const LONGEST_SHORT_CODE: usize = 6;
@@ -56,17 +58,6 @@ pub enum DialedForm {
     Number,
     /// As a service URN (RFC 5031).
     Urn,
-}
-
-/// An entry under `[emergency]` that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NumberMistake {
-    /// The key in `[emergency]`: `countries`, `prefixes` or `masks`.
-    pub key: &'static str,
-    /// The entry, as written; for a mask the number before the arrow.
-    pub entry: String,
-    /// What is wrong with it and what to do.
-    pub why: &'static str,
 }
 
 #[derive(Clone, Debug)]
@@ -213,20 +204,6 @@ impl Dialed {
         Self { canonical: number, route_as: number, country: plan.country, service, form, masked: false, outside: false }
     }
 }
-
-impl NumberMistake {
-    fn new(key: &'static str, entry: &str, why: &'static str) -> Self {
-        Self { key, entry: entry.to_owned(), why }
-    }
-}
-
-impl fmt::Display for NumberMistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "emergency.{}: \"{}\" {}", self.key, self.entry, self.why)
-    }
-}
-
-impl std::error::Error for NumberMistake {}
 
 /// A Request-URI without blanks around it and without the `<>` that some senders put there (RFC 4475 section
 /// 3.1.2.7): for an emergency that is readable enough (RULES R4).
