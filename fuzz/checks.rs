@@ -2,14 +2,13 @@
 
 use bytes::Bytes;
 use e911d::bridge::{Do, MediaOrder, Opened, Setup, Shard};
-use e911d::daemon::{assemble, config};
+use e911d::daemon::small;
 use e911d::sip::frame::{Frame, Framer, Limits};
 use e911d::sip::header::{self, NameAddr, Via};
 use e911d::sip::write::Writer;
 use e911d::sip::{ClientKey, Flow, Message, Name, Transport, sdp};
 use e911d::words::{E164, Time, Uri};
 use std::collections::VecDeque;
-use std::path::Path;
 use std::time::Duration;
 
 /// The scanner: everything that it gives lies in the message, and a sound message is the same after it was written again.
@@ -124,60 +123,6 @@ fn edited(content_type: &[u8], body: &[u8]) {
     let _ = sdp::has_offer(content_type, body);
 }
 
-const CONFIG: &str = r#"
-[node]
-name = "gw1"
-domain = "gw.example.net"
-state_dir = "/tmp"
-country = "US"
-[[listen]]
-transport = "udp"
-bind = "127.0.0.1:15060"
-[[listen]]
-transport = "tcp"
-bind = "127.0.0.1:15060"
-[[peer]]
-name = "pbx"
-uri = "sip:127.0.0.1:15090"
-sources = ["127.0.0.1"]
-[[trunk]]
-name = "a"
-path = "direct-routing"
-uri = "sip:127.0.0.1:15070"
-sources = ["127.0.0.1:15070"]
-options = "0s"
-trust_marks = true
-callback_numbers = ["+12000000100-+12000000103"]
-[[trunk]]
-name = "b"
-path = "direct-routing"
-uri = "sip:127.0.0.1:15071;transport=tcp"
-sources = ["127.0.0.1:15071"]
-options = "30s"
-emergency_target = "urn"
-callback_numbers = ["+12000000200-+12000000203"]
-[[voice_route]]
-name = "local-emergency"
-pattern = '^911$'
-trunks = ["a", "b"]
-emergency = true
-[[voice_route]]
-name = "all"
-pattern = '.*'
-trunks = ["b", "a"]
-[routing]
-inbound = "pbx"
-[callback]
-desk = "sip:security@127.0.0.1:15095"
-[[agent]]
-id = "bob"
-name = "Bob"
-identity = ["bob"]
-peer = "pbx"
-devices = ["sip:bob@127.0.0.1:15091", "sip:bob-2@127.0.0.1:15092"]
-contacts = "lead@example.com"
-"#;
-
 /// PBX, the trunks, a stranger; the PBX by TCP.
 const SOURCES: [(&str, Transport); 5] = [
     ("127.0.0.1:15090", Transport::Udp),
@@ -220,9 +165,17 @@ fn steps(data: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 thread_local! {
     static SETUP: Setup = {
-        let config = config::read(CONFIG, Path::new("fuzz.toml"), std::iter::empty()).expect("a good config");
-        let bound = ["127.0.0.1:15060".parse().expect("an address"); 2];
-        assemble::assemble(&config, &bound, 7, 1, None).expect("a usable config").setup
+        // The PBX by UDP and TCP, one trunk believed, one by TCP with a URN, and a route for whatever is dialed.
+        let text = small::changed(&[
+            ("[[peer]]", "[[listen]]\ntransport = \"tcp\"\nbind = \"127.0.0.1:15060\"\n[[peer]]"),
+            ("sources = [\"127.0.0.1:15090\"]", "sources = [\"127.0.0.1\"]"),
+            ("sources = [\"127.0.0.1:15070\"]", "sources = [\"127.0.0.1:15070\"]\ntrust_marks = true"),
+            (":15071\"\nsources = [\"127.0.0.1:15071\"]\noptions = \"0s\"",
+             ":15071;transport=tcp\"\nsources = [\"127.0.0.1:15071\"]\noptions = \"30s\"\nemergency_target = \"urn\""),
+            (r"'^\+?1[2-9]\d{9}$'", "'.*'"),
+            ("[\"carrier\", \"a\"]", "[\"b\", \"a\"]"),
+        ]);
+        small::assembled(&text, 7, 1, None).setup
     };
 }
 

@@ -13,7 +13,7 @@ mod network;
 mod world;
 
 use e911d::bridge::{Census, Do, MediaOrder, Setup, Shard};
-use e911d::daemon::{assemble, config};
+use e911d::daemon::small;
 use e911d::emergency::facts::Side;
 use e911d::sip::{Flow, Message, Transport};
 use e911d::words::{Row, Table, Time};
@@ -21,7 +21,6 @@ use neighbour::{Manner, Neighbour};
 use network::{Dice, Network, Packet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 use world::{CONFIG, PBX, Rows, TRUNK_A, TRUNK_B, invite, keep, saved};
 
@@ -65,8 +64,7 @@ fn addr(text: &str) -> SocketAddr {
 
 impl Sim {
     fn new(seed: u64, loss: u64) -> Self {
-        let config = config::read(CONFIG, Path::new("world.toml"), std::iter::empty()).expect("a good config");
-        let setup = assemble::assemble(&config, &[addr(GATEWAY)], seed, 1, None).expect("a usable config").setup;
+        let setup = small::assembled(CONFIG, seed, 1, None).setup;
         let now = Time::from_micros(1_000_000_000);
         let mut dice = Dice::new(seed);
         let jitter = MS(dice.roll(40));

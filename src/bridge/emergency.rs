@@ -482,12 +482,9 @@ mod tests {
     use super::super::{Access, Agents, Link, Links, Setup, Source, Sources};
     use super::*;
     use crate::emergency::facts::TrunkId;
-    use crate::emergency::notice::recipients;
-    use crate::emergency::number::Numbers;
-    use crate::emergency::site::*;
+    use crate::emergency::scenarios::site;
     use crate::sip::{Local, Locals};
-    use crate::words::{Country, Private};
-    use std::collections::BTreeMap;
+    use crate::words::Private;
     use std::net::SocketAddr;
     use std::sync::Arc;
     use std::time::Duration;
@@ -506,45 +503,9 @@ mod tests {
         E164::parse(text).expect("a number")
     }
 
-    /// One PBX, one trunk with one number.
+    /// The story's small world: one PBX, two trunks.
     fn setup() -> Setup {
-        let trunk = Trunk {
-            name: "a".to_owned(),
-            path: Path::DirectRouting,
-            trust_marks: false,
-            fallback_number: None,
-            default_number: Some(Private::new(number("+14255550100"))),
-            routes_to_us: Vec::new(),
-            numbers: Vec::new(),
-            emergency_target: EmergencyTarget::Number,
-            adds_location: false,
-            secure: false,
-            gone: false,
-        };
-        let route = VoiceRoute {
-            name: "all".to_owned(),
-            pattern: regex::Regex::new("^911$").expect("a pattern"),
-            trunks: vec![TrunkId(0)],
-            emergency: true,
-        };
-        let site = Site {
-            country: Some(Country::US),
-            peers: vec![Peer { name: "pbx".to_owned(), country: None, site: None, identity_from: Vec::new(), desk: None }],
-            trunks: vec![trunk],
-            agents: Vec::new(),
-            routes: vec![route],
-            shelves: Vec::new(),
-            numbers: Numbers::new(&[Country::US], &[], &BTreeMap::new()).expect("a number plan"),
-            profile: Profile::Emergency,
-            inbound: None,
-            contingency: None,
-            placing: PlacingTimes::default(),
-            may_downgrade: true,
-            callback: CallbackTimes::default(),
-            presence_hold: Duration::ZERO,
-            site_contacts: recipients(&[]),
-            test_contacts: recipients(&[]),
-        };
+        let site = site();
         let link = |remote: &str| Link {
             name: String::new(),
             flow: flow(remote),
@@ -556,9 +517,9 @@ mod tests {
             register: None,
         };
         let links = Links {
-            trunks: vec![link("127.0.0.1:15070")],
+            trunks: vec![link("127.0.0.1:15070"), link("127.0.0.1:15071")],
             peers: vec![link(PBX)],
-            sources: Arc::new(Sources::new(&[vec![Source::Socket(at(PBX))]], &[Vec::new()])),
+            sources: Arc::new(Sources::new(&[vec![Source::Socket(at(PBX))]], &[Vec::new(), Vec::new()])),
             domain: "gw.example.net".to_owned(),
             ..Links::default()
         };

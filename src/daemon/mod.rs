@@ -29,6 +29,8 @@ pub mod run;
 pub mod serve;
 pub mod shards;
 pub mod side;
+#[doc(hidden)]
+pub mod small;
 pub mod systemd;
 pub mod test_call;
 pub mod worker;

@@ -276,47 +276,21 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::{assemble, config};
+    use crate::daemon::small;
     use crate::io::store;
     use slotmap::KeyData;
-    use std::path::Path;
     use std::sync::atomic::Ordering;
 
-    const CONFIG: &str = r#"
-[node]
-name = "gw1"
-domain = "gw.example.net"
-state_dir = "/tmp"
-country = "US"
-[[listen]]
-transport = "tcp"
-bind = "127.0.0.1:15060"
-[[peer]]
-name = "pbx"
-uri = "sip:127.0.0.1:15090;transport=tcp"
-sources = ["127.0.0.1"]
-[[trunk]]
-name = "a"
-path = "direct-routing"
-uri = "sip:127.0.0.1:15070;transport=tcp"
-sources = ["127.0.0.2"]
-options = "0s"
-callback_numbers = ["+12000000100-+12000000103"]
-[[trunk]]
-name = "b"
-path = "direct-routing"
-uri = "sip:127.0.0.1:15071;transport=tcp"
-sources = ["127.0.0.3"]
-options = "0s"
-callback_numbers = ["+12000000200-+12000000203"]
-[[voice_route]]
-name = "local-emergency"
-pattern = '^911$'
-trunks = ["a", "b"]
-emergency = true
-[callback]
-desk = "sip:security@127.0.0.1:15095;transport=tcp"
-"#;
+    /// The small configuration with everybody that an emergency meets over TCP.
+    fn by_tcp() -> Setup {
+        let text = small::changed(&[
+            ("[[listen]]", "[[listen]]\ntransport = \"tcp\"\nbind = \"127.0.0.1:15060\"\n[[listen]]"),
+            (":15090\"\nsources = [\"127.0.0.1:15090\"]", ":15090;transport=tcp\"\nsources = [\"127.0.0.1\"]"),
+            (":15070\"\nsources = [\"127.0.0.1:15070\"]", ":15070;transport=tcp\"\nsources = [\"127.0.0.2\"]"),
+            (":15071\"\nsources = [\"127.0.0.1:15071\"]", ":15071;transport=tcp\"\nsources = [\"127.0.0.3\"]"),
+        ]);
+        small::assembled(&text, 7, 1, None).setup
+    }
 
     /// An outside where one address takes no more.
     struct Full {
@@ -354,8 +328,7 @@ desk = "sip:security@127.0.0.1:15095;transport=tcp"
     #[test]
     fn p6_an_emergency_for_a_stream_that_takes_no_more_goes_to_the_next_trunk_at_once() {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let config = config::read(CONFIG, Path::new("worker.toml"), std::iter::empty()).expect("a good config");
-        let setup = assemble::assemble(&config, &[at(15060)], 7, 1, None).expect("a usable config").setup;
+        let setup = by_tcp();
         let (ports, counters) = (Arc::new(Ports::default()), Arc::new(Counters::default()));
         let side = SideSender::new(tokio::sync::mpsc::unbounded_channel().0);
         let now = Time::from_micros(1_000_000_000);

@@ -35,4 +35,4 @@ pub mod second_call;
 pub mod site;
 
 #[cfg(test)]
-mod scenarios;
+pub(crate) mod scenarios;

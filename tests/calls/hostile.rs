@@ -2,10 +2,9 @@
 
 use crate::world::*;
 use e911d::bridge::{Census, Shard};
-use e911d::daemon::{assemble, config};
+use e911d::daemon::small;
 use e911d::sip::{Flow, Message, Name, Transport};
 use e911d::words::Time;
-use std::path::Path;
 use std::time::Duration;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -222,9 +221,7 @@ fn c9_a_pbx_that_says_nothing_but_100_does_not_keep_the_alternates_waiting() {
 
 #[test]
 fn l10_a_cancel_and_an_ack_follow_an_invite_that_only_its_own_fields_told_for_a_callback() {
-    let config = config::read(CONFIG, Path::new("world.toml"), std::iter::empty()).expect("a good config");
-    let bound = ["127.0.0.1:15060".parse().expect("an address")];
-    let setup = assemble::assemble(&config, &bound, 7, 4, None).expect("a usable config").setup;
+    let setup = setup(CONFIG, 4);
     let now = Time::from_micros(1_000_000_000);
     let mut first = Shard::new(0, &setup, now).expect("a shard");
     let classifier = first.classifier().expect("shard 0 has the story");
@@ -244,10 +241,8 @@ fn l10_a_cancel_and_an_ack_follow_an_invite_that_only_its_own_fields_told_for_a_
 
 /// A world after a reload with another configuration.
 fn reload(w: &mut World, text: &str) {
-    let read = |text: &str| config::read(text, Path::new("world.toml"), std::iter::empty()).expect("a good config");
-    let bound = ["127.0.0.1:15060".parse().expect("an address")];
-    let before = assemble::assemble(&read(CONFIG), &bound, 7, 1, None).expect("a usable config");
-    let setup = assemble::assemble(&read(text), &bound, 7, 1, Some(&before)).expect("a usable config").setup;
+    let before = small::assembled(CONFIG, 7, 1, None);
+    let setup = small::assembled(text, 7, 1, Some(&before)).setup;
     w.shard.reload(&setup, w.now).expect("every number once");
 }
 

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use e911d::bridge::{Do, MediaOrder, Opened, Setup, Shard};
-use e911d::daemon::{assemble, config};
+use e911d::daemon::small;
+pub use e911d::daemon::small::TOML as CONFIG;
 use e911d::emergency::facts::{CallId, Side};
 use e911d::sip::{ClientKey, Flow, Message, Name, Transport};
 use e911d::words::{Row, Saved, Table, Time};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 pub const PBX: &str = "127.0.0.1:15090";
@@ -17,61 +17,6 @@ pub const TRUNK_A: &str = "127.0.0.1:15070";
 pub const TRUNK_B: &str = "127.0.0.1:15071";
 pub const CARRIER: &str = "127.0.0.1:15080";
 pub const STRANGER: &str = "127.0.0.9:5060";
-
-pub const CONFIG: &str = r#"
-[node]
-name = "gw1"
-domain = "gw.example.net"
-state_dir = "/tmp"
-country = "US"
-[[listen]]
-transport = "udp"
-bind = "127.0.0.1:15060"
-[[peer]]
-name = "pbx"
-uri = "sip:127.0.0.1:15090"
-sources = ["127.0.0.1:15090"]
-[[trunk]]
-name = "a"
-path = "direct-routing"
-uri = "sip:127.0.0.1:15070"
-sources = ["127.0.0.1:15070"]
-options = "0s"
-callback_numbers = ["+12000000100-+12000000103"]
-[[trunk]]
-name = "b"
-path = "direct-routing"
-uri = "sip:127.0.0.1:15071"
-sources = ["127.0.0.1:15071"]
-options = "0s"
-callback_numbers = ["+12000000200-+12000000203"]
-[[trunk]]
-name = "carrier"
-path = "direct-routing"
-uri = "sip:127.0.0.1:15080"
-sources = ["127.0.0.1:15080"]
-options = "0s"
-[[voice_route]]
-name = "local-emergency"
-pattern = '^911$'
-trunks = ["a", "b"]
-emergency = true
-[[voice_route]]
-name = "all"
-pattern = '^\+?1[2-9]\d{9}$'
-trunks = ["carrier", "a"]
-[routing]
-inbound = "pbx"
-[callback]
-desk = "sip:security@127.0.0.1:15095"
-[[agent]]
-id = "bob"
-name = "Bob"
-identity = ["bob"]
-peer = "pbx"
-devices = ["sip:bob@127.0.0.1:15091", "sip:bob-2@127.0.0.1:15092"]
-contacts = "lead@example.com"
-"#;
 
 pub const SDP: &str = "v=0\r\no=alice 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 30000 RTP/AVP 0\r\n";
 
@@ -238,9 +183,7 @@ pub const WRITTEN: Duration = Duration::from_millis(25);
 
 /// What so many shards with this config work from.
 pub fn setup(text: &str, shards: u8) -> Setup {
-    let config = config::read(text, Path::new("world.toml"), std::iter::empty()).expect("a good config");
-    let bound = ["127.0.0.1:15060".parse().expect("an address")];
-    let setup = assemble::assemble(&config, &bound, 7, shards, None).expect("a usable config").setup;
+    let setup = small::assembled(text, 7, shards, None).setup;
     Setup { booted: Duration::from_secs(1_763_840_491 - 1000), ..setup }
 }
 

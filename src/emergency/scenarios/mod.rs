@@ -8,3 +8,5 @@ mod restart;
 mod second_calls;
 mod test_calls;
 pub(super) mod world;
+
+pub(crate) use world::site;

@@ -57,7 +57,7 @@ pub(in super::super) fn agent(id: &str) -> Agent {
 }
 
 /// One PBX, trunks `a` and `b` with ten numbers each and a route to both, agents `ada` and `bob`, a desk.
-pub(in super::super) fn site() -> Site {
+pub(crate) fn site() -> Site {
     let us = Country::parse("US");
     let shelf = |trunk, first| Shelf { trunk: TrunkId(trunk), site: None, numbers: numbers(first, 10) };
     Site {
