@@ -4,6 +4,8 @@
 //! decided and sent here, and no queue of ours lies in its way. Ordinary calls are handed to the threads of
 //! [`shards`](super::shards).
 
+mod misfits;
+
 use super::ask::{Ask, NoDial, SetPresence};
 use super::handover::Held;
 use super::lane::Lane;
@@ -17,7 +19,6 @@ use crate::emergency::presence::View;
 use crate::io::clock;
 use crate::io::media::{self, Media};
 use crate::io::store::{Store, Written};
-use crate::io::transport::connection::Misfit;
 use crate::io::transport::stream::{Happened, Streams};
 use crate::io::transport::tls::Secure;
 use crate::io::transport::udp::{Inbox, LARGEST, Ports, Received};
@@ -27,6 +28,7 @@ use crate::sip::scan::Unreadable;
 use crate::sip::{Flow, Message, Method, Transport};
 use crate::words::{Private, Row, Time};
 use bytes::Bytes;
+use misfits::Misfits;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -590,36 +592,6 @@ impl Front {
         self.panics += 1;
         cx.waker().wake_by_ref();
         if self.panics < MOST_PANICS { Poll::Pending } else { Poll::Ready(()) }
-    }
-}
-
-/// Connections that began wrongly, told at most once in a while: whoever knocks at the wrong door fills no log.
-#[derive(Default)]
-struct Misfits {
-    counted: [u64; 3],
-    next: Time,
-}
-
-impl Misfits {
-    const PAUSE: Duration = Duration::from_secs(10);
-    const WHY: [&'static str; 3] = ["no TLS on a TLS port", "no SIP on a SIP port; TLS perhaps", "a TLS handshake failed"];
-
-    const fn count(&mut self, misfit: Misfit) {
-        self.counted[match misfit {
-            Misfit::NotTls => 0,
-            Misfit::NotSip => 1,
-            Misfit::Handshake => 2,
-        }] += 1;
-    }
-
-    fn report(&mut self, side: &SideSender, now: Time) {
-        if now < self.next || self.counted == [0; 3] {
-            return;
-        }
-        self.next = now + Self::PAUSE;
-        for (why, count) in Self::WHY.into_iter().zip(std::mem::take(&mut self.counted)).filter(|(_, n)| *n > 0) {
-            side.send(ToSide::Misfits(why, count));
-        }
     }
 }
 
