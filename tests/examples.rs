@@ -10,8 +10,8 @@ use std::time::Duration;
 use common::baresip::Answer;
 use common::child::Child;
 use common::story::{PSAP, shown_number};
-use common::tls::Authority;
-use common::{Baresip, Kamailio, Net, Outgoing, Peer, Sipp, Transport, require, until};
+use common::tls::{Authority, Issued, Openssl, client, server};
+use common::{Baresip, Dnsmasq, Kamailio, Message, Net, Outgoing, Peer, Sipp, Transport, require, until};
 
 const ALICES_NUMBER: &str = "+14255551234";
 const SOMEBODY: &str = "+12125550123";
@@ -122,6 +122,25 @@ fn every_folder_stands_in_the_table_and_the_guides_lead_there() {
     }
 }
 
+/// Runs an example's config, with whatever was replaced in it; `more` of the environment.
+fn run(text: &str, dir: &Path, net: &Net, more: &[(&str, &str)]) -> Child {
+    let config = dir.join("e911d.toml");
+    std::fs::write(&config, text.replace("/var/lib/e911d", &dir.to_string_lossy())).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
+    command.arg("run").arg("-c").arg(&config).env("E911D__HTTP__BIND", format!("{}:0", net.ip(1))).envs(more.iter().copied());
+    let mut gateway = Child::start("e911d", command);
+    until("the gateway's ready line", Duration::from_secs(15), || {
+        let ended = gateway.ended();
+        let output = gateway.output();
+        assert!(ended.is_none(), "e911d ended:\n{output}");
+        output.contains("ready node=").then_some(())
+    });
+    gateway
+}
+
+/// SIPp, the carrier, is not there all the time and takes nothing but its call.
+const NO_OPTIONS: (&str, &str) = ("E911D__TRUNK__CARRIER__OPTIONS", "0s");
+
 /// The two sides of `conf/examples/kamailio`, a carrier, and the phones of alice (answers by itself) and bob (rings).
 struct Office {
     alice: Baresip,
@@ -140,21 +159,7 @@ impl Office {
         let here = |text: String| addresses.iter().fold(text, |text, (old, host)| text.replace(old, &net.ip(*host).to_string()));
         let folder = examples().join("kamailio");
 
-        let config = dir.path().join("e911d.toml");
-        let text = here(read(&folder.join("e911d.toml"))).replace("/var/lib/e911d", &dir.path().to_string_lossy());
-        std::fs::write(&config, text).expect("written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
-        command.arg("run").arg("-c").arg(&config).env("E911D__HTTP__BIND", format!("{}:0", net.ip(1)));
-        // SIPp, the carrier, is not there all the time and takes nothing but its call.
-        command.env("E911D__TRUNK__CARRIER__OPTIONS", "0s");
-        let mut gateway = Child::start("e911d", command);
-        until("the gateway's ready line", Duration::from_secs(15), || {
-            let ended = gateway.ended();
-            let output = gateway.output();
-            assert!(ended.is_none(), "e911d ended:\n{output}");
-            output.contains("ready node=").then_some(())
-        });
-
+        let gateway = run(&here(read(&folder.join("e911d.toml"))), dir.path(), &net, &[NO_OPTIONS]);
         let pbx = Kamailio::from_text(&here(read(&folder.join("kamailio.cfg"))), net.sip(10));
         let alice = Baresip::start(net.ip(31), "alice", pbx.at(), Answer::Auto);
         let bob = Baresip::start(net.ip(32), "bob", pbx.at(), Answer::Manual);
@@ -165,7 +170,7 @@ impl Office {
     }
 
     /// Alice dials an emergency number on her phone; gives the INVITE that the carrier saw.
-    fn alice_dials(&mut self, dialed: &str) -> common::Message {
+    fn alice_dials(&mut self, dialed: &str) -> Message {
         let trunk = Sipp::answers("uas_answer.xml", Transport::Udp, self.net.sip(21)).start();
         self.alice.dial(dialed);
         self.alice.until("CALL_ESTABLISHED", Duration::from_secs(10));
@@ -242,4 +247,107 @@ fn kamailio_as_committed_takes_911_to_the_carrier_when_e911d_is_gone() {
     let invite = office.alice_dials("911");
     assert!(invite.uri().starts_with("sip:911@"), "{}", invite.uri());
     assert_eq!(invite.user_of("From"), "alice", "past e911d:\n{}", invite.text());
+}
+
+/// An example among stand-ins: its provider speaks TLS at port 5061 under the name that the config has for it.
+struct Provider {
+    its: Peer,
+    own: Issued,
+    net: Net,
+    _running: (Child, Dnsmasq, Openssl, Authority, tempfile::TempDir),
+}
+
+impl Provider {
+    fn of(folder: &str, name: &str, ours: &str, more: &[(&str, &str)]) -> Self {
+        let (net, dir, ca) = (Net::take(), tempfile::tempdir().expect("a folder"), Authority::new());
+        let dns = Dnsmasq::start(net.ip(53), &[format!("--host-record={name},{}", net.ip(31))]);
+        let (own, gateway) = (ca.issue("its", &format!("DNS:{name}"), 2), ca.issue("ours", &format!("DNS:{ours}"), 2));
+        let at = std::net::SocketAddr::new(net.ip(31), 5061);
+        let (its, openssl) = server(at, &own, &ca.roots());
+        let files = [
+            ("/etc/e911d/tls/cert.pem\"", format!("{}\"", gateway.certificate.display())),
+            ("/etc/e911d/tls/key.pem\"", format!("{}\"\ntrust = \"{}\"", gateway.key.display(), ca.roots().display())),
+            ("/etc/e911d", dir.path().display().to_string()),
+            ("10.0.0.4", net.ip(1).to_string()),
+            ("10.0.0.5", net.ip(10).to_string()),
+            ("192.0.2.10", net.ip(21).to_string()),
+        ];
+        std::fs::write(dir.path().join(format!("{folder}.password")), "secret\n").expect("written");
+        let text = read(&examples().join(folder).join("e911d.toml"));
+        let text = files.iter().fold(text, |text, (old, new)| text.replace(old, new));
+        let running = run(&format!("{text}\n[dns]\nservers = [\"{}\"]\n", dns.at()), dir.path(), &net, more);
+        Self { its, own, net, _running: (running, dns, openssl, ca, dir) }
+    }
+
+    /// What it is asked next by this method.
+    fn request(&mut self, method: &str) -> Message {
+        self.its.request(method)
+    }
+}
+
+#[test]
+fn direct_routing_as_committed_begins_with_options_and_brings_the_callback_to_the_user() {
+    require!("openssl" from "openssl", "sipp" from "sip-tester", "dnsmasq" from "dnsmasq-base");
+    let mut microsoft = Provider::of("azure", "sip.pstnhub.microsoft.com", "sbc1.example.com", &[NO_OPTIONS]);
+    let options = microsoft.its.probe();
+    assert_eq!(options.header("CSeq"), "1 OPTIONS", "the very first: the handshake asks for the right name");
+    assert_eq!(options.uri_of("Contact"), "sip:sbc1.example.com:5061;transport=tls", "by our name:\n{}", options.text());
+    assert!(options.header("Via").starts_with("SIP/2.0/TLS sbc1.example.com:5061;"), "{}", options.text());
+
+    // A user dials 911: by a connection of Microsoft's own, known by its certificate.
+    let (us, carrier) = (std::net::SocketAddr::new(microsoft.net.ip(1), 5061), microsoft.net.sip(21));
+    let trunk = Sipp::answers("uas_answer.xml", Transport::Tcp, carrier).start();
+    let (mut proxy, _openssl) = client(microsoft.net.ip(32), us, Some(&microsoft.own));
+    let call = Outgoing::new(us, ALICES_NUMBER, "sip:911@sbc1.example.com:5061;transport=tls");
+    proxy.invite(&call);
+    let answer = proxy.response("INVITE", 200);
+    assert!(answer.uri_of("Contact").ends_with("@sbc1.example.com:5061;transport=tls"), "{}", answer.text());
+    let mut dialog = proxy.ack(&call, &answer);
+    proxy.in_dialog(&mut dialog, "BYE", "");
+    proxy.response("BYE", 200);
+    let trace = trunk.finish();
+    let invite = trace.request("INVITE");
+    let number = invite.user_of("From").to_owned();
+    assert!(number.starts_with("+142555501") && invite.text().contains("Redmond"), "{}", invite.text());
+
+    let mut psap = Peer::tcp_to(carrier.ip(), microsoft.net.sip(1));
+    psap.invite(&Outgoing::new(microsoft.net.sip(1), PSAP, &format!("sip:{number}@{}", microsoft.net.sip(1))));
+    let callback = microsoft.request("INVITE");
+    assert!(callback.uri().starts_with(&format!("sip:{ALICES_NUMBER}@sip.pstnhub.microsoft.com")), "{}", callback.text());
+    assert_eq!(callback.header("Priority"), "psap-callback");
+    microsoft.its.reply(&callback, "486 Busy Here", "m", "", "");
+    let desk = microsoft.request("INVITE");
+    assert!(desk.uri().starts_with("sip:+14255551000@"), "the desk is next:\n{}", desk.text());
+}
+
+#[test]
+fn telnyx_as_committed_registers_by_tls_and_takes_911_and_its_callback_by_that_connection() {
+    require!("openssl" from "openssl", "dnsmasq" from "dnsmasq-base");
+    let mut telnyx = Provider::of("telnyx", "sip.telnyx.com", "sbc.example.com", &[("E911D__TRUNK__TELNYX__OPTIONS", "0s")]);
+    let register = telnyx.request("REGISTER");
+    assert_eq!(register.user_of("To"), "e911d");
+    let contact = register.header("Contact").to_owned();
+    assert!(contact.contains("@sbc.example.com:5061;transport=tls"), "{contact}");
+    telnyx.its.reply(&register, "200 OK", "t", &format!("Contact: {contact};expires=600\r\n"), "");
+
+    let us = telnyx.net.sip(1);
+    let mut pbx = Peer::udp(telnyx.net.sip(10));
+    let call = Outgoing::new(us, "alice", &format!("sip:911@{us}"));
+    pbx.invite(&call);
+    let invite = telnyx.request("INVITE");
+    let number = invite.user_of("From").to_owned();
+    assert!(number.starts_with("+142555501") && invite.uri().starts_with("sip:911@sip.telnyx.com"), "{}", invite.text());
+    assert_eq!(invite.user_of("P-Asserted-Identity"), number, "the caller is a number of the account's");
+    telnyx.its.answer(&invite, "t");
+    let answer = pbx.response("INVITE", 200);
+    let mut dialog = pbx.ack(&call, &answer);
+    pbx.in_dialog(&mut dialog, "BYE", "");
+    let bye = telnyx.request("BYE");
+    telnyx.its.reply(&bye, "200 OK", "", "", "");
+
+    // From no address that the config knows; but the connection is one that we opened to it.
+    let tls = std::net::SocketAddr::new(us.ip(), 5061);
+    telnyx.its.invite(&Outgoing::new(tls, PSAP, &format!("sip:{number}@sbc.example.com:5061;transport=tls")));
+    let callback = pbx.request("INVITE");
+    assert_eq!(callback.header("Priority"), "psap-callback");
 }

@@ -340,7 +340,12 @@ impl Front {
     }
 
     fn reload(&mut self, new: Reload) -> Result<(), PoolError> {
-        self.worker.reload(&new.setup, Arc::clone(&new.ports), &mut self.near, clock::now())?;
+        // Ahead of the calls: a trunk that is new is asked at once, by what its name must prove.
+        let (known, secure) = self.near.streams.reload(new.known, new.secure);
+        if let Err(e) = self.worker.reload(&new.setup, Arc::clone(&new.ports), &mut self.near, clock::now()) {
+            self.near.streams.reload(known, secure);
+            return Err(e);
+        }
         for thread in &self.near.ordinary {
             thread.reload(&new.setup, &new.ports);
         }
@@ -350,30 +355,30 @@ impl Front {
             let _ = worker.reload(setup, Arc::clone(ports), near, clock::now());
         });
         self.near.media.configure(&new.media);
-        self.take_sockets(new);
+        self.take_sockets(&new.ports);
         Ok(())
     }
 
-    fn take_sockets(&mut self, new: Reload) {
+    fn take_sockets(&mut self, ports: &Ports) {
         if let Some(classifier) = self.worker.shard().classifier() {
             self.classifier = classifier;
         }
-        self.near.streams.reload(new.known, new.secure);
-        self.inboxes.retain(|inbox| new.ports.all().any(|port| Arc::ptr_eq(port, inbox.port())));
-        if self.watch(&new.ports).is_err() {
+        self.inboxes.retain(|inbox| ports.all().any(|port| Arc::ptr_eq(port, inbox.port())));
+        if self.watch(ports).is_err() {
             self.side.send(ToSide::Alarm("config_rejected", true));
         }
     }
 
     /// As a reload, of what hangs on names alone: the story is not touched.
     fn relink(&mut self, new: Reload) {
+        self.near.streams.reload(new.known, new.secure);
         self.worker.relink(&new.setup, Arc::clone(&new.ports), &mut self.near, clock::now());
         for thread in &self.near.ordinary {
             thread.reload(&new.setup, &new.ports);
         }
         let (setup, ports) = (&new.setup, &new.ports);
         self.each_lane(|worker, near| worker.relink(setup, Arc::clone(ports), near, clock::now()));
-        self.take_sockets(new);
+        self.take_sockets(&new.ports);
     }
 
     /// Watches the sockets that are not watched yet.

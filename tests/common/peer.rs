@@ -33,6 +33,8 @@ pub struct Peer {
     waiting: VecDeque<Message>,
     seen: HashSet<Vec<u8>>,
     repeats: usize,
+    /// The OPTIONS that was answered last.
+    probe: Option<Message>,
 }
 
 impl Peer {
@@ -94,7 +96,7 @@ impl Peer {
     }
 
     fn new(wire: Wire, address: SocketAddr) -> Self {
-        Self { wire, address, word: None, host: None, waiting: VecDeque::new(), seen: HashSet::new(), repeats: 0 }
+        Self { wire, address, word: None, host: None, waiting: VecDeque::new(), seen: HashSet::new(), repeats: 0, probe: None }
     }
 
     /// Where it is.
@@ -166,6 +168,16 @@ impl Peer {
     /// Whether an OPTIONS of ours is answered with 200 in that time.
     pub fn answers_options_within(&mut self, within: Duration) -> bool {
         self.find(within, |m| !m.is_request() && m.method() == "OPTIONS" && m.status() == 200).is_some()
+    }
+
+    /// An OPTIONS, which it has answered by itself.
+    #[track_caller]
+    pub fn probe(&mut self) -> Message {
+        let deadline = Deadline::after(SOON);
+        while self.probe.is_none() && !deadline.passed() {
+            self.read(deadline.left());
+        }
+        self.probe.take().unwrap_or_else(|| self.missing("OPTIONS"))
     }
 
     /// Nothing of that method comes in that time.
@@ -325,6 +337,7 @@ impl Peer {
         let message = Message { from: Some(from), ..Message::parse(bytes) };
         if message.is_request() && message.method() == "OPTIONS" {
             self.reply(&message, "200 OK", "options", "", "");
+            self.probe = Some(message);
             return;
         }
         if !self.seen.insert(bytes.to_vec()) {

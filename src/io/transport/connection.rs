@@ -225,7 +225,7 @@ impl Task {
     }
 
     /// Connects, from this address of ours.
-    pub(super) async fn connect(self, from: Option<IpAddr>) {
+    pub(super) async fn connect(mut self, from: Option<IpAddr>) {
         let Ok(Ok(stream)) = timeout(CONNECT, tcp::connect(self.flow.remote, from)).await else {
             return self.end(false, None).await;
         };
@@ -233,7 +233,8 @@ impl Task {
         let secure = self.secure.clone().filter(|_| self.flow.transport.is_secure());
         let Some(secure) = secure else { return self.run_plain(stream).await };
         match timeout(OWN_HANDSHAKE, Box::pin(secure.connect(stream, self.flow.remote, &self.gates))).await {
-            Ok(Ok(stream)) => {
+            Ok(Ok((stream, name))) => {
+                self.flow.name = name;
                 let (read, write) = tokio::io::split(stream);
                 Box::pin(self.run(BytesIn::new(read), BytesOut(write))).await;
             }

@@ -179,10 +179,10 @@ impl Streams {
         self.keep_alive = keep_alive;
     }
 
-    /// Who is not a stranger, and what TLS connections begin with, after a reload. Those that there are go on.
-    pub fn reload(&mut self, known: Known, secure: Option<Arc<Secure>>) {
-        self.known = known;
-        self.secure = secure;
+    /// Who is not a stranger, and what TLS connections begin with, from a reload on; gives what it was. Connections that
+    /// there are go on.
+    pub fn reload(&mut self, known: Known, secure: Option<Arc<Secure>>) -> (Known, Option<Arc<Secure>>) {
+        (std::mem::replace(&mut self.known, known), std::mem::replace(&mut self.secure, secure))
     }
 
     /// How many connections there are.

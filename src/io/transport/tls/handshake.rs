@@ -74,12 +74,14 @@ impl Secure {
         Ok((stream, name))
     }
 
-    /// Begins with whoever was connected to.
-    pub async fn connect(&self, socket: TcpStream, at: SocketAddr, gates: &Gates) -> Result<TlsStream<Port>, Failed> {
+    /// Begins with whoever was connected to, who proves to be the one that is there by the configuration; also tells its name,
+    /// as [`accept`](Self::accept) does: what it says by this connection is its own (RFC 5923).
+    pub async fn connect(&self, socket: TcpStream, at: SocketAddr, gates: &Gates) -> Result<(TlsStream<Port>, u16), Failed> {
         let port = Port::default();
         let far = Far::new(&port);
         let handshake = self.connector.connect(self.server_name(at), port);
-        Ok(TlsStream::from(shake(socket, far, &gates.neighbours, false, handshake).await?))
+        let stream = shake(socket, far, &gates.neighbours, false, handshake).await?;
+        Ok((TlsStream::from(stream), self.name_there(at)))
     }
 }
 

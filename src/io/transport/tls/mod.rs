@@ -167,6 +167,13 @@ impl Secure {
         name.unwrap_or_else(|| ServerName::IpAddress(at.ip().to_canonical().into()))
     }
 
+    /// Which of the neighbours' names the server at this address proves, as [`proved`](Self::proved) counts them.
+    fn name_there(&self, at: SocketAddr) -> u16 {
+        let name = self.names.servers.get(&at);
+        let place = name.and_then(|name| self.names.known.iter().position(|known| known == name));
+        place.and_then(|place| u16::try_from(place + 1).ok()).unwrap_or(0)
+    }
+
     /// Which of the neighbours' names these certificates prove, the first of the configuration; 0: none. A chain that nobody
     /// vouches for proves nothing.
     fn proved(&self, chain: &[CertificateDer<'_>], now: Duration) -> u16 {
