@@ -1,7 +1,8 @@
-//! Named points at which a test kills the process (RULES B1). A build for users has none of them.
+//! Named points at which a test kills the process or makes a thread panic (RULES B1, B3). A build for users has none of them.
 //!
 //! `E911D_KILL_AT=NAME` in the environment sends SIGKILL to this very process where it first passes that point,
 //! `E911D_KILL_AT=NAME#3` where it does so for the third time. Messages make points of their start lines: see [`message`].
+//! `E911D_PANIC_AT` has the same form: the thread that passes panics.
 
 #[cfg(debug_assertions)]
 use std::sync::{
@@ -28,19 +29,39 @@ fn starts_with(bytes: &[u8], what: &str) -> bool {
 
 #[cfg(debug_assertions)]
 fn passes(is_wanted: impl Fn(&str) -> bool) {
-    static WANTED: OnceLock<Option<(String, u32)>> = OnceLock::new();
-    static PASSED: AtomicU32 = AtomicU32::new(0);
-    let wanted = WANTED.get_or_init(|| {
-        let text = std::env::var("E911D_KILL_AT").ok()?;
-        let (name, times) = text.split_once('#').unwrap_or((&text, "1"));
-        Some((name.to_owned(), times.parse().ok()?))
-    });
-    let Some((name, times)) = wanted else { return };
-    if is_wanted(name) && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *times {
+    static KILLS: Trap = Trap::at("E911D_KILL_AT");
+    static PANICS: Trap = Trap::at("E911D_PANIC_AT");
+    if KILLS.catches(&is_wanted) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
         }
+    }
+    assert!(!PANICS.catches(&is_wanted), "a test wants this");
+}
+
+/// A point that the environment names.
+#[cfg(debug_assertions)]
+struct Trap {
+    variable: &'static str,
+    wanted: OnceLock<Option<(String, u32)>>,
+    passed: AtomicU32,
+}
+
+#[cfg(debug_assertions)]
+impl Trap {
+    const fn at(variable: &'static str) -> Self {
+        Self { variable, wanted: OnceLock::new(), passed: AtomicU32::new(0) }
+    }
+
+    /// Whether this is the point, passed so many times.
+    fn catches(&self, is_wanted: impl Fn(&str) -> bool) -> bool {
+        let wanted = self.wanted.get_or_init(|| {
+            let text = std::env::var(self.variable).ok()?;
+            let (name, times) = text.split_once('#').unwrap_or((&text, "1"));
+            Some((name.to_owned(), times.parse().ok()?))
+        });
+        wanted.as_ref().is_some_and(|(name, times)| is_wanted(name) && self.passed.fetch_add(1, Ordering::Relaxed) + 1 == *times)
     }
 }
 

@@ -9,9 +9,10 @@ use super::pending::Batch;
 use crate::emergency::facts::CallId;
 use crate::io::clock;
 use crate::words::{Saved, Table, Time};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -70,6 +71,8 @@ pub(super) struct Disk {
     pub(super) written: UnboundedSender<CallId>,
     /// Rows that were read: a sign of life.
     pub(super) progress: Arc<AtomicU64>,
+    /// Whoever opened the store has gone on without what it held.
+    pub(super) given_up: Arc<AtomicBool>,
     pub(super) state: State,
 }
 
@@ -104,7 +107,13 @@ impl Disk {
                 let _ = std::fs::create_dir(&self.dir);
             }
         }
-        let saved = self.start();
+        let saved = self.guarded(|disk| Ok(disk.start())).unwrap_or_else(|trouble| {
+            self.fail(&trouble);
+            file::nothing()
+        });
+        if self.given_up.load(Ordering::Acquire) {
+            self.leave_strangers(&saved);
+        }
         self.report();
         let _ = self.done.send(Done::Opened(saved));
         loop {
@@ -119,6 +128,11 @@ impl Disk {
             self.delete_damaged();
             self.report();
         }
+    }
+
+    /// A panic is trouble like any other: alarm, memory, another attempt.
+    fn guarded<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        catch_unwind(AssertUnwindSafe(|| step(self))).unwrap_or_else(|_| Err(Trouble::Failed("panic".to_owned())))
     }
 
     /// What the process before us left behind, as far as it can be had.
@@ -169,12 +183,17 @@ impl Disk {
     fn open_again(&mut self) -> Result<(), Trouble> {
         let saved = self.open(false)?;
         info!(event = "the state directory works again");
-        self.state.has_strangers |= !saved.same_boot && super::schema::TABLES.iter().any(|t| saved.rows(*t).next().is_some());
+        self.leave_strangers(&saved);
         Ok(())
     }
 
+    /// Nobody takes these rows up any more.
+    fn leave_strangers(&mut self, saved: &Saved) {
+        self.state.has_strangers |= !saved.same_boot && super::schema::TABLES.iter().any(|t| saved.rows(*t).next().is_some());
+    }
+
     fn write(&mut self, mut batch: Batch) {
-        match self.try_to_write(&mut batch) {
+        match self.guarded(|disk| disk.try_to_write(&mut batch)) {
             Ok(()) => {
                 for call in batch.waiting {
                     let _ = self.written.send(call);
@@ -224,7 +243,7 @@ impl Disk {
             }
             Trouble::Damaged => {
                 self.state.file = None;
-                if let Ok((file, _)) = self.mend(false) {
+                if let Ok((file, _)) = self.guarded(|disk| disk.mend(false)) {
                     self.state.file = Some(file);
                 }
             }
@@ -241,10 +260,10 @@ impl Disk {
             return;
         }
         self.state.last_look = now;
-        let well = match &self.state.file {
+        let well = self.guarded(|disk| match &disk.state.file {
             Some(file) => file.examine(),
-            None => self.open_again(),
-        };
+            None => disk.open_again(),
+        });
         match well {
             Ok(()) => self.state.healthy = true,
             Err(trouble) => self.fail(&trouble),
@@ -264,7 +283,7 @@ impl Disk {
         if now < self.state.last_write + QUIET && now < since + LATEST && file.log_size() < LARGEST_LOG {
             return;
         }
-        match file.checkpoint() {
+        match self.guarded(|disk| disk.state.file.as_ref().map_or(Ok(()), File::checkpoint)) {
             Ok(()) => self.state.dirty_since = None,
             Err(trouble) => {
                 self.state.dirty_since = Some(now);
@@ -282,15 +301,15 @@ impl Disk {
     }
 
     fn records(&mut self, below: i64, most: usize, answer: oneshot::Sender<Vec<(i64, Vec<u8>)>>) {
-        let found = self.state.file.as_ref().map_or(Ok(Vec::new()), |file| file.records(below, most));
-        match found {
+        let read = |disk: &mut Self| disk.state.file.as_ref().map_or(Ok(Vec::new()), |file| file.records(below, most));
+        match self.guarded(read) {
             Ok(found) => drop(answer.send(found)),
             Err(trouble) => self.fail(&trouble),
         }
     }
 
     fn close(mut self, mut batch: Batch, orderly: bool) {
-        let written = self.try_to_write(&mut batch).is_ok();
+        let written = self.guarded(|disk| disk.try_to_write(&mut batch)).is_ok();
         for call in batch.waiting.drain(..).filter(|_| written) {
             let _ = self.written.send(call);
         }

@@ -25,7 +25,7 @@ use disk::{Disk, Done, Work};
 use file::node;
 use pending::Pending;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::MissedTickBehavior;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// A disk that gives no row for so long is not waited for when the daemon starts.
 const NO_SIGN: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
     let urgent = Arc::new(Notify::new());
     let (done, results) = unbounded_channel();
     let (opened, saved) = mpsc::channel();
-    let progress = Arc::new(AtomicU64::new(0));
+    let (progress, given_up) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let disk = Disk {
         dir: dir.to_owned(),
         boot: boot.to_owned(),
@@ -85,6 +85,7 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
         done,
         written,
         progress: Arc::clone(&progress),
+        given_up: Arc::clone(&given_up),
         state: disk::State::default(),
     };
     let collector = Collector {
@@ -108,7 +109,10 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
     let saved = match threads.map(|()| wait(&saved, &progress)) {
         Ok(Some(Some(saved))) => saved,
         Ok(Some(None)) => return Err(Taken(dir.to_owned())),
-        Ok(None) | Err(_) => file::nothing(),
+        Ok(None) | Err(_) => {
+            given_up.store(true, Ordering::Release);
+            glimpse(dir, boot)
+        }
     };
     let orders = Orders { queue: orders, urgent };
     Ok(Opened { store: Box::new(Sqlite { orders: orders.clone(), durable }), keeper: Keeper { orders: Some(orders) }, saved })
@@ -126,8 +130,20 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()>
     thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
 
+/// What can be read of a database on a disk that takes no writes and does not even refuse them.
+fn glimpse(dir: &Path, boot: &str) -> Saved {
+    let (dir, boot) = (dir.to_owned(), boot.to_owned());
+    let progress = Arc::new(AtomicU64::new(0));
+    let (seen, answer) = mpsc::channel();
+    let rows = Arc::clone(&progress);
+    let begun = spawn("glimpse", move || drop(seen.send(file::glimpse(&dir, &boot, &rows))));
+    let mut held = begun.ok().and_then(|()| wait(&answer, &progress)).unwrap_or_default();
+    held.era = file::nothing().era;
+    held
+}
+
 /// What the database held; `None` if it takes too long.
-fn wait(saved: &mpsc::Receiver<Option<Saved>>, progress: &AtomicU64) -> Option<Option<Saved>> {
+fn wait<T>(saved: &mpsc::Receiver<T>, progress: &AtomicU64) -> Option<T> {
     let began = clock::now();
     let mut seen = 0;
     loop {
@@ -219,7 +235,7 @@ impl Collector {
                 done = self.done.recv() => match done {
                     Some(Done::Closed(all)) => return self.closed(all),
                     Some(done) => self.hear(done),
-                    None => return self.closed(false),
+                    None => return self.without_disk(),
                 },
                 _ = tick.tick() => {}
                 () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
@@ -313,9 +329,30 @@ impl Collector {
         }
     }
 
-    fn closed(self, all: bool) {
-        if let Some(done) = self.closing.and_then(|c| c.done) {
+    /// Its thread is gone, and with it every attempt to write.
+    fn without_disk(mut self) {
+        if self.closing.is_none() {
+            self.ended();
+        }
+        self.closed(false);
+    }
+
+    fn ended(&mut self) {
+        error!(event = "the store has ended: calls go on from memory, and nothing is written until a restart");
+        (self.store_failed)(true);
+    }
+
+    fn closed(mut self, all: bool) {
+        if let Some(done) = self.closing.take().and_then(|c| c.done) {
             let _ = done.send(all);
+        }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.ended();
         }
     }
 }

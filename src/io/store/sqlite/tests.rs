@@ -275,6 +275,24 @@ fn b3_a_missing_state_directory_raises_the_alarm_and_gets_everything_once_it_is_
 }
 
 #[test]
+fn b3_what_the_log_no_longer_holds_can_be_seen_without_opening_anything_for_writing() {
+    let parent = dir();
+    let odd = parent.path().join("100%25 odd?mode=rw#é");
+    fs::create_dir(&odd).expect("made");
+    let store = Open::new(&odd);
+    store.keep("a", "1");
+    store.opened.keeper.settled();
+    assert!(store.flush());
+    assert!(until(|| fs::metadata(odd.join("e911d.db-wal")).is_ok_and(|m| m.len() == 0)), "the log is not emptied");
+    store.keep("later", "1");
+    assert!(store.flush());
+    let seen = file::glimpse(&odd, "boot one", &AtomicU64::new(0));
+    assert_eq!(seen.rows(Table::Lease).map(|(key, _)| key).collect::<Vec<_>>(), ["a"]);
+    assert!(seen.same_boot && !seen.clean && seen.secret.is_some());
+    assert!(file::glimpse(&dir().path().join("none"), "boot one", &AtomicU64::new(0)).rows(Table::Lease).next().is_none());
+}
+
+#[test]
 fn b3_a_state_directory_that_is_gone_takes_nothing_with_it() {
     let parent = dir();
     let (here, away) = (parent.path().join("here"), parent.path().join("away"));
