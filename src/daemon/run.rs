@@ -178,7 +178,7 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
     let daily = readiness::run(api.clone());
     let admin = inheritance.admin(&config.node.state_dir).or_else(|| open_admin_socket(&config.node.state_dir));
     let mut kept = Kept::new(program, &bound.streams, &web, admin.as_ref())?;
-    let doors = Doors { web, admin, router: api::router(api) };
+    let doors = Doors { web, admin, state_dir: config.node.state_dir.clone(), router: api::router(api) };
     let (halt, halted) = oneshot::channel();
     kept.halt = Some(halt);
     let beside = async move {

@@ -22,13 +22,19 @@ use axum::Router;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// No name and number is kept for longer than that after its lease (RULES A7): nor are damaged databases.
 const LONGEST_QUARANTINE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A disk that has not made `admin.sock` after that is not waited for.
+const NO_SIGN: Duration = Duration::from_secs(1);
+/// Between two attempts to make `admin.sock` while the daemon runs.
+const SOCKET_AGAIN: Duration = Duration::from_secs(3);
 
 /// What was opened for `[[listen]]`, in its order.
 pub(super) struct Bound {
@@ -170,6 +176,7 @@ pub(super) fn report_contacts(config: &Config) {
 pub(super) struct Doors {
     pub(super) web: TcpListener,
     pub(super) admin: Option<UnixListener>,
+    pub(super) state_dir: PathBuf,
     pub(super) router: Router,
 }
 
@@ -179,16 +186,36 @@ impl Doors {
         if let Ok(web) = tokio::net::TcpListener::from_std(self.web) {
             tokio::spawn(serve::tcp(web, self.router.clone()));
         }
-        if let Some(Ok(admin)) = self.admin.map(tokio::net::UnixListener::from_std) {
-            tokio::spawn(serve::socket(admin, self.router));
+        match self.admin.map(tokio::net::UnixListener::from_std) {
+            Some(Ok(admin)) => tokio::spawn(serve::socket(admin, self.router)),
+            _ => tokio::spawn(serve_once_it_can_be_made(self.state_dir, self.router)),
+        };
+    }
+}
+
+/// The admin socket, once the state directory takes one (RULES B3).
+async fn serve_once_it_can_be_made(state_dir: PathBuf, router: Router) {
+    loop {
+        tokio::time::sleep(SOCKET_AGAIN).await;
+        let dir = state_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || serve::open_socket(&dir)).await;
+        if let Ok(Ok(Ok(admin))) = opened.map(|opened| opened.map(tokio::net::UnixListener::from_std)) {
+            info!(event = "admin.sock is there");
+            return serve::socket(admin, router).await;
         }
     }
 }
 
-/// Calls go on where there is none (RULES B3).
+/// Calls go on where there is none (RULES B3): a disk that hangs is not waited for either.
 pub(super) fn open_admin_socket(state_dir: &Path) -> Option<UnixListener> {
-    // Where it cannot be made the next line says so.
-    let _ = std::fs::create_dir(state_dir);
-    let opened = serve::open_socket(state_dir);
-    opened.inspect_err(|e| warn!(event = "no admin.sock: commands reach this daemon by --url only", reason = %e.kind())).ok()
+    let dir = state_dir.to_owned();
+    let (opened, answer) = mpsc::channel();
+    let open = move || {
+        // Where it cannot be made the next line says so.
+        let _ = std::fs::create_dir(&dir);
+        let _ = opened.send(serve::open_socket(&dir));
+    };
+    let begun = thread::Builder::new().name("socket".to_owned()).spawn(open);
+    let opened = begun.and_then(|_| answer.recv_timeout(NO_SIGN).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
+    opened.inspect_err(|e| warn!(event = "no admin.sock yet: commands reach this daemon by --url only", reason = %e.kind())).ok()
 }
