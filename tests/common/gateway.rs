@@ -79,6 +79,8 @@ pub struct Config {
     pub env: Vec<(&'static str, String)>,
     /// Another file than the one that was built.
     pub program: Option<std::path::PathBuf>,
+    /// A state directory that is not the gateway's own.
+    pub state_dir: Option<std::path::PathBuf>,
 }
 
 impl Config {
@@ -110,6 +112,7 @@ impl Config {
             time_scale: None,
             env: Vec::new(),
             program: None,
+            state_dir: None,
         }
     }
 
@@ -184,9 +187,10 @@ impl Gateway {
     /// Starts `e911d run` and waits for its ready line.
     pub fn start(config: &Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("state");
-        std::fs::create_dir(&state).unwrap();
-        Self::start_in(dir, config, &state)
+        if config.state_dir.is_none() {
+            std::fs::create_dir(dir.path().join("state")).unwrap();
+        }
+        Self::start_in(dir, config)
     }
 
     /// Kills it with SIGKILL, if it is not dead yet, and starts it anew: in the same folder, at the same addresses, with
@@ -195,23 +199,23 @@ impl Gateway {
         self.child.kill();
         let config = Config { bind: self.udp, bind_tcp: Some(self.tcp), env: env.to_vec(), ..self.config.clone() };
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
-        let state = dir.path().join("state");
-        *self = Self::start_in(dir, &config, &state);
+        *self = Self::start_in(dir, &config);
     }
 
     /// What it keeps.
     pub fn state(&self) -> std::path::PathBuf {
-        self.dir.path().join("state")
+        self.config.state_dir.clone().unwrap_or_else(|| self.dir.path().join("state"))
     }
 
     /// Starts it with another state directory.
     pub fn start_with_state(config: &Config, state: &std::path::Path) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), config, state)
+        Self::start(&Config { state_dir: Some(state.to_owned()), ..config.clone() })
     }
 
-    fn start_in(dir: tempfile::TempDir, config: &Config, state: &std::path::Path) -> Self {
+    fn start_in(dir: tempfile::TempDir, config: &Config) -> Self {
+        let state = config.state_dir.clone().unwrap_or_else(|| dir.path().join("state"));
         let file = dir.path().join("e911d.toml");
-        std::fs::write(&file, config.toml(state)).unwrap();
+        std::fs::write(&file, config.toml(&state)).unwrap();
         let program = config.program.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_e911d").into());
         let mut command = Command::new(program);
         command.arg("run").arg("-c").arg(&file).envs(config.env.iter().cloned());
