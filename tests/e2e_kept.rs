@@ -123,3 +123,54 @@ fn a7_a_damaged_database_that_was_set_aside_is_deleted_after_the_longest_quarant
         until("the log", Duration::from_secs(5), || gateway.log().lines().rfind(|l| l.contains("deleted")).map(str::to_owned));
     assert!(!said.contains("canary"), "{said}");
 }
+
+#[test]
+fn a8_an_agent_who_is_changed_and_deleted_while_her_lease_runs_is_called_back_at_her_devices_of_then() {
+    let net = Net::take();
+    let mut gateway = Gateway::start(&config(&net, ""));
+    let at = gateway.at(Transport::Udp);
+    let (mut pbx, mut trunk) = (Peer::udp(net.sip(10)), Peer::udp(net.sip(21)));
+    let (mut old, mut new) = (Peer::udp(net.sip(31)), Peer::udp(net.sip(32)));
+    let document = |host| json!({ "identity": ["dora"], "peer": "pbx", "devices": [format!("sip:dora@{}", net.sip(host))] });
+    let (status, answer) = ask(&gateway, "PUT", "agents/dora", &document(31));
+    assert_eq!(status, 201, "{answer}");
+
+    let call = Outgoing::new(at, "dora", &format!("sip:911@{at}"));
+    pbx.invite(&call);
+    let invite = trunk.request("INVITE");
+    let number = invite.user_of("From").to_owned();
+    trunk.answer(&invite, "psap");
+    let answer = pbx.response("INVITE", 200);
+    let mut dialog = pbx.ack(&call, &answer);
+    trunk.request("ACK");
+    pbx.in_dialog(&mut dialog, "BYE", "");
+    let bye = trunk.request("BYE");
+    trunk.reply(&bye, "200 OK", "", "", "");
+
+    let called_back = |trunk: &mut Peer, old: &mut Peer| {
+        let back = Outgoing::new(at, "+12065559111", &format!("sip:{number}@{at}")).header("Priority: psap-callback");
+        trunk.invite(&back);
+        let ring = old.request("INVITE");
+        assert_eq!(ring.user_of("To"), number);
+        old.answer(&ring, "old");
+        let answer = trunk.response("INVITE", 200);
+        let mut dialog = trunk.ack(&back, &answer);
+        old.request("ACK");
+        trunk.in_dialog(&mut dialog, "BYE", "");
+        let bye = old.request("BYE");
+        old.reply(&bye, "200 OK", "", "", "");
+        trunk.response("BYE", 200);
+    };
+    called_back(&mut trunk, &mut old);
+    let (status, answer) = ask(&gateway, "PUT", "agents/dora", &document(32));
+    assert_eq!(status, 200, "{answer}");
+    called_back(&mut trunk, &mut old);
+    let (status, answer) = ask(&gateway, "DELETE", "agents/dora", &Value::Null);
+    assert_eq!(status, 204, "{answer}");
+    assert_eq!(ask(&gateway, "GET", "agents/dora", &Value::Null).0, 404);
+    called_back(&mut trunk, &mut old);
+    gateway.start_again(&[]);
+    assert_eq!(ask(&gateway, "GET", "agents/dora", &Value::Null).0, 404);
+    called_back(&mut trunk, &mut old);
+    new.nothing("INVITE", Duration::from_millis(200));
+}
