@@ -18,7 +18,7 @@ use crate::sip::dialog::without_tag;
 use crate::sip::header::{NameAddr, values};
 use crate::sip::{ClientKey, DialogKey, Flow, Message, Name, Transport, sdp};
 use crate::words::uri::Uri;
-use crate::words::{E164, Time};
+use crate::words::{E164, Private, Time};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -51,7 +51,7 @@ impl Shard {
             marks: marks(msg),
             body: body_kind(msg),
             hops_used_up: msg.max_forwards() == Some(0),
-            location: location.as_deref(),
+            location: location.as_deref().map(Private::new),
         };
         story.handle(Input::Invite(invite), now);
     }

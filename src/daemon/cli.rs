@@ -167,8 +167,8 @@ pub enum Command {
         /// available, busy, away, dnd or offline; during an emergency it is what comes back after it
         state: Option<String>,
         /// A line of hers beside the state
-        #[arg(long, requires = "state")]
-        note: Option<String>,
+        #[arg(long, requires = "state", value_parser = private)]
+        note: Option<Private<String>>,
         /// End the do-not-disturb that stays after an emergency call
         #[arg(long)]
         dismiss: bool,
@@ -268,7 +268,7 @@ pub enum What {
         /// What she becomes.
         state: Option<String>,
         /// Her note.
-        note: Option<String>,
+        note: Option<Private<String>>,
         /// Whether the hold ends.
         dismiss: bool,
     },

@@ -330,7 +330,9 @@ impl Front {
         let agent = AgentId(u32::try_from(place).ok()?);
         let input = match set {
             SetPresence::Keep => None,
-            SetPresence::State(state, note) => Some(Input::SetPresence { agent, state: *state, note: note.reveal() }),
+            SetPresence::State(state, note) => {
+                Some(Input::SetPresence { agent, state: *state, note: Private::new(note.reveal()) })
+            }
             SetPresence::Dismiss => Some(Input::DismissHold { agent }),
         };
         if let Some(input) = input {

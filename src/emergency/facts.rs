@@ -4,6 +4,7 @@
 //! is missing: no input says that a mail, a presence server or a store failed, so none of them can reach a
 //! call.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::presence::PresenceState;
@@ -49,7 +50,7 @@ pub enum Origin {
 }
 
 /// The URIs that may say which number was dialed (RULES L10), each as it stood on the wire.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Called<'a> {
     /// The Request-URI.
     pub request_uri: &'a [u8],
@@ -59,8 +60,15 @@ pub struct Called<'a> {
     pub country: Option<Country>,
 }
 
+impl fmt::Debug for Called<'_> {
+    /// Prints nobody's URI (promise 3).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Called").field("country", &self.country).finish_non_exhaustive()
+    }
+}
+
 /// What the INVITE says about who calls; URIs without their `<>`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct CallerEvidence<'a> {
     /// P-Asserted-Identity URIs, in order.
     pub asserted: &'a [&'a [u8]],
@@ -68,6 +76,13 @@ pub struct CallerEvidence<'a> {
     pub from: &'a [u8],
     /// The Contact URI.
     pub contact: &'a [u8],
+}
+
+impl fmt::Debug for CallerEvidence<'_> {
+    /// Prints nobody's URI (promise 3).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallerEvidence(-)")
+    }
 }
 
 /// Marks of a PSAP's callback (RFC 7090, RFC 7135). Whether they are believed is policy (RULES C6).
@@ -109,7 +124,7 @@ pub struct Invite<'a> {
     /// Max-Forwards is 0 (RULES P12).
     pub hops_used_up: bool,
     /// The location that it brings, in words for people (RFC 6442); none: it brings none.
-    pub location: Option<&'a str>,
+    pub location: Option<Private<&'a str>>,
 }
 
 /// What happened on an outgoing leg.
@@ -217,7 +232,7 @@ pub enum Input<'a> {
         /// What she is, emergencies aside.
         state: PresenceState,
         /// A line of hers, or empty.
-        note: &'a str,
+        note: Private<&'a str>,
     },
     /// The agent needs the hold after her emergency call no longer (RULES A1).
     DismissHold {

@@ -126,7 +126,7 @@ impl Gateway {
             Input::Registered { agent, device } => self.registered(agent, device, now),
             Input::Unregistered { device } => self.devices.remove(device),
             Input::LineFreed { call, freed } => self.event(call, CallEvent::LineFreed(freed), now),
-            Input::SetPresence { agent, state, note } => self.set_presence(agent, state, note, now),
+            Input::SetPresence { agent, state, note } => self.set_presence(agent, state, note.reveal(), now),
             Input::DismissHold { agent } => self.dismiss_hold(agent),
             Input::Tick => {}
         }
@@ -172,7 +172,7 @@ impl Gateway {
         // Place the call: the trunk's callback number is leased, its record made durable, the INVITE sent.
         let about = about(&caller, &dialed, &decision, now);
         let mut facts = Facts::new(invite.call, about, dialed, record, invite.body);
-        facts.brought = invite.location.map(|l| Private::new(l.to_owned()));
+        facts.brought = invite.location.map(|l| Private::new((*l.reveal()).to_owned()));
         let mut call = EmergencyCall::begin(facts, &decision.attempts, &mut self.world(now));
         // Then, and only then: presence and panel, the contacts, the log. Until the INVITE has left, the call keeps these.
         self.then_presence(&mut call, now);

@@ -21,11 +21,11 @@ use crate::words::Time;
 use bytes::Bytes;
 use slotmap::{Key, KeyData, SlotMap};
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// A message to send. `client` says whose transaction fails if it cannot be sent.
-#[derive(Debug)]
 pub struct Transmit {
     /// Where to.
     pub flow: Flow,
@@ -33,6 +33,13 @@ pub struct Transmit {
     pub bytes: Bytes,
     /// The client transaction to tell with [`Endpoint::unreachable`].
     pub client: Option<ClientKey>,
+}
+
+impl fmt::Debug for Transmit {
+    /// Prints nothing of the message (promise 3).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transmit").field("flow", &self.flow).field("length", &self.bytes.len()).finish_non_exhaustive()
+    }
 }
 
 /// What the endpoint cannot settle by itself.

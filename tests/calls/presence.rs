@@ -5,7 +5,7 @@ use e911d::emergency::facts::{AgentId, Input};
 use e911d::emergency::presence::PresenceState;
 use e911d::sip::Name;
 use e911d::sip::digest::{Algorithm, Asked, Credentials, Ha1, challenge};
-use e911d::words::Table;
+use e911d::words::{Private, Table};
 use std::time::Duration;
 
 const SERVER: &str = "127.0.0.1:15097";
@@ -250,7 +250,7 @@ fn a1_what_is_set_by_hand_during_the_call_is_shown_after_it_also_after_a_kill() 
         let mut w = world();
         let (dialog, first) = talking(&mut w, "c1");
         w.receive(SERVER, &published(&first, 200, "SIP-ETag: e1\r\nExpires: 900\r\n"));
-        w.shard.tell(Input::SetPresence { agent: AgentId(0), state: PresenceState::Away, note: "" }, w.now);
+        w.shard.tell(Input::SetPresence { agent: AgentId(0), state: PresenceState::Away, note: Private::new("") }, w.now);
         w.wait(SECOND);
         w.expect_nothing();
         if killed {
@@ -271,7 +271,7 @@ fn a1_what_is_set_by_hand_during_the_call_is_shown_after_it_also_after_a_kill() 
             assert!(tag(&refresh) == "e2" && !refresh.msg.body().is_empty(), "{}", text(&refresh.msg));
             w.receive(SERVER, &published(&refresh, 200, "SIP-ETag: e2\r\nExpires: 900\r\n"));
         }
-        w.shard.tell(Input::SetPresence { agent: AgentId(0), state: PresenceState::Available, note: "" }, w.now);
+        w.shard.tell(Input::SetPresence { agent: AgentId(0), state: PresenceState::Available, note: Private::new("") }, w.now);
         w.wait(SECOND);
         let remove = w.expect(SERVER, "PUBLISH");
         assert_eq!((tag(&remove), get(&remove.msg, Name::Expires)), ("e2".to_owned(), "0".to_owned()));

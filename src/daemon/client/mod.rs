@@ -72,7 +72,7 @@ async fn obey(line: &mut Line, json: bool, what: &What) -> Result<(), Failure> {
         What::TestCall { agent } => ready::test_call(line, json, agent.reveal()).await,
         What::Outbox => list(line, json, "outbox", table::OUTBOX).await,
         What::Presence { id, state, note, dismiss } => {
-            presence::obey(line, json, id.reveal(), state.as_deref(), note.as_deref(), *dismiss).await
+            presence::obey(line, json, id.reveal(), state.as_deref(), note.as_ref().map(|n| n.reveal().as_str()), *dismiss).await
         }
         What::Template(command) => template::obey(line, json, command).await,
         What::Agent(command) => agent::obey(line, json, command).await,

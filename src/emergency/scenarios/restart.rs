@@ -8,7 +8,7 @@ use super::super::facts::*;
 use super::super::presence::PresenceState;
 use super::super::site::*;
 use super::world::*;
-use crate::words::{E164, Saved, Table, Time};
+use crate::words::{E164, Private, Saved, Table, Time};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -354,7 +354,7 @@ fn a1_a_hold_goes_on_where_it_was_and_can_be_dismissed() {
 fn a1_a_change_by_hand_during_the_call_is_what_comes_back_and_survives_a_kill() {
     let mut w = World::new(site());
     let ada = AgentId(0);
-    let set = |w: &mut World, state| w.input(Input::SetPresence { agent: ada, state, note: "at lunch" });
+    let set = |w: &mut World, state| w.input(Input::SetPresence { agent: ada, state, note: Private::new("at lunch") });
     set(&mut w, PresenceState::Away);
     w.heard();
     let call = w.dial("ada", "sip:911@gw");

@@ -118,7 +118,7 @@ struct Waiting {
 /// What a try is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Try {
-    key: String,
+    key: Private<String>,
     version: u64,
     /// What to tell.
     pub state: State,
@@ -142,19 +142,19 @@ impl States {
         let (key, waiting) = self.waiting.iter_mut().find(|(_, w)| !w.is_running && w.due <= now)?;
         waiting.is_running = true;
         self.running += 1;
-        Some(Try { key: key.clone(), version: waiting.version, state: waiting.state.clone() })
+        Some(Try { key: Private::new(key.clone()), version: waiting.version, state: waiting.state.clone() })
     }
 
     /// What came of a try. True where there is nothing more to tell of this thing.
     pub fn settle(&mut self, tried: &Try, told: bool, pace: Pace, now: Time) -> bool {
         self.running = self.running.saturating_sub(1);
-        let Some(waiting) = self.waiting.get_mut(&tried.key) else { return false };
+        let Some(waiting) = self.waiting.get_mut(tried.key.reveal()) else { return false };
         waiting.is_running = false;
         if waiting.version != tried.version {
             return false;
         }
         if told {
-            self.waiting.remove(&tried.key);
+            self.waiting.remove(tried.key.reveal());
             return true;
         }
         waiting.failures += 1;
@@ -302,7 +302,7 @@ impl Teller {
             self.keep_told(&tried.state);
         }
         if self.states.settle(tried, told.unwrap_or(true), pace, clock::now()) {
-            self.keeper.keep(Row::forget(Table::Letter, tried.key.as_str()));
+            self.keeper.keep(Row::forget(Table::Letter, tried.key.reveal().as_str()));
             info!(to = tried.state.to.word(), "a state is told");
         }
     }
