@@ -276,3 +276,24 @@ fn a7_refusals_tell_nothing_and_are_not_logged_with_what_was_asked() {
         assert!(line.is_none(), "{word} was logged: {}", line.unwrap_or_default());
     }
 }
+
+#[test]
+fn a7_a_panic_with_a_call_in_hand_tells_where_it_was_and_the_call_goes_out_when_it_is_repeated() {
+    let world = World::with(Transport::Udp, |_, mut config| {
+        config.more.push_str("[log]\nlevel = \"trace\"\n");
+        config.env = vec![("E911D_PANIC_AT", "received INVITE".to_owned())];
+        config.agent("alice", "")
+    });
+    let (mut pbx, mut trunk) = (Peer::udp(world.pbx()), Peer::udp(world.trunk_a()));
+    let call = Outgoing::new(world.at(), "canary-bob", &world.uri("911")).header("X-Canary: canary-header");
+    pbx.invite(&call);
+    until("the panic", Duration::from_secs(10), || world.gateway.log().contains("panic at=src/").then_some(()));
+    pbx.invite(&call);
+    let invite = trunk.request("INVITE");
+    trunk.answer(&invite, "psap");
+    let answer = pbx.response("INVITE", 200);
+    pbx.ack(&call, &answer);
+    trunk.request("ACK");
+    let said = world.gateway.log() + &page(&world, "/metrics");
+    assert_eq!(found_in(said.as_bytes()), None, "{said}");
+}

@@ -111,6 +111,11 @@ impl Scene {
         until("the log", SEEN, || self.gateway.log().lines().any(said).then_some(()));
     }
 
+    /// This process has not raised it.
+    fn alarm_never_stood(&self, name: &str) {
+        assert!(!self.gateway.log().contains(&format!("alarm=\"{name}\"")), "{}", self.gateway.log());
+    }
+
     /// The disk is well: nothing stands any more.
     fn alarms_clear(&self) {
         self.alarm("store_failed", false);
@@ -386,6 +391,21 @@ fn hangs() {
     scene.commands_reach_it();
     scene.killed_and_started_again();
     scene.everybody_is_called_back();
+}
+
+#[test]
+fn b3_without_the_thread_before_the_disk_calls_go_on_from_memory_under_the_alarm() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut scene = Scene::start(dir.path(), &[("E911D_PANIC_AT", "batch".to_owned())]);
+    scene.alarm("store_failed", true);
+    scene.a_call_goes_out_and_comes_back();
+    scene.a_call_goes_out_and_comes_back();
+    scene.alarm("store_slow", true);
+    scene.alarm("store_failed", true);
+    assert!(scene.gateway.log().contains("nothing is written until a restart"), "{}", scene.gateway.log());
+    scene.everybody_is_called_back();
+    scene.killed_and_started_again();
+    scene.alarm_never_stood("store_failed");
 }
 
 #[test]

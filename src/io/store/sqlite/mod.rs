@@ -19,7 +19,7 @@ mod wipe;
 
 use super::{Keeper, Opened, Order, Orders, Store, Written};
 use crate::emergency::facts::CallId;
-use crate::io::clock;
+use crate::io::{clock, kill};
 use crate::words::{Row, Saved, Table, Time};
 use disk::{Disk, Done, Work};
 use file::node;
@@ -312,6 +312,7 @@ impl Collector {
             },
         };
         (self.busy_since, self.last_batch) = (Some(now), now);
+        kill::point("batch");
         let _ = self.work.send(work);
     }
 
