@@ -116,17 +116,29 @@ fn asked(gateway: &Gateway, path: &str) -> String {
     text
 }
 
-/// Everything that can be asked for, but for the leases and the outbox, which are there to tell operators.
+/// Everything that can be asked for, but for the leases, which are there to tell operators whom a number leads to.
 fn tells_nothing(gateway: &Gateway, when: &str) {
-    for list in ["calls", "trunks", "alarms"] {
+    for list in ["calls", "trunks", "alarms", "outbox"] {
         let text = printed(gateway, &[list, "--json"]);
         assert!(text.contains("items"), "{list}: {text}");
         assert_eq!(found_in(text.as_bytes()), None, "{when}, {list} --json: {text}");
     }
-    for path in ["records", "readiness", "agents", "calls", "trunks", "alarms", "templates/emergency", "agents/alice/presence"] {
+    let lists = ["records", "readiness", "agents", "calls", "trunks", "alarms", "outbox"];
+    for path in lists.into_iter().chain(["templates/emergency", "agents/alice/presence"]) {
         let text = asked(gateway, path);
         assert_eq!(found_in(text.as_bytes()), None, "{when}, {path}: {text}");
     }
+}
+
+/// Listens to the API's events until the daemon dies.
+fn overhears(gateway: &Gateway) -> std::thread::JoinHandle<Vec<u8>> {
+    let mut stream = UnixStream::connect(gateway.state().join("admin.sock")).expect("a connection");
+    write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+    std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard);
+        heard
+    })
 }
 
 #[test]
@@ -139,6 +151,7 @@ fn a7_after_the_quarantine_nothing_of_an_emergency_call_is_left_in_any_file_list
         config.agent("alice", "").scaled(TIMES)
     });
     let (mut pbx, mut trunk) = (Peer::udp(world.pbx()), Peer::udp(world.trunk_a()));
+    let before = overhears(&world.gateway);
     let mut call = Outgoing::new(world.at(), "canary-bob", &world.uri("911")).header("X-Canary: canary-header");
     call.body = call.body.replace("s=-", "s=canary-session").replace("o=- ", "o=canary-origin ");
     pbx.invite(&call);
@@ -158,6 +171,7 @@ fn a7_after_the_quarantine_nothing_of_an_emergency_call_is_left_in_any_file_list
     std::thread::sleep(Duration::from_millis(400)); // RULES B1: durable 100 ms after the answer
     let mut said = world.gateway.log();
     world.gateway.start_again(&[]);
+    let after = overhears(&world.gateway);
     tells_nothing(&world.gateway, "after the kill");
     pbx.in_dialog(&mut dialog, "BYE", "");
     pbx.response("BYE", 200);
@@ -186,14 +200,17 @@ fn a7_after_the_quarantine_nothing_of_an_emergency_call_is_left_in_any_file_list
         last.is_none().then_some(())
     });
     tells_nothing(&world.gateway, "after the quarantine");
-    for list in ["leases", "outbox"] {
-        let text = printed(&world.gateway, &[list, "--json"]);
-        assert!(found_in(text.as_bytes()).is_none() && !text.contains(&number), "{list}: {text}");
-    }
+    let leases = printed(&world.gateway, &["leases", "--json"]);
+    assert!(found_in(leases.as_bytes()).is_none() && !leases.contains(&number), "{leases}");
     said += &page(&world, "/metrics");
     world.gateway.child().terminate(Duration::from_secs(6));
     said += &world.gateway.log();
     assert!(said.contains("emergency call placed"), "no call was logged:\n{said}");
+    for heard in [before, after].map(|listener| listener.join().expect("no panic")) {
+        let heard = String::from_utf8(heard).expect("text");
+        assert!(heard.contains("event:") && !heard.contains(&number), "{heard}");
+        said += &heard;
+    }
     assert_eq!(told_by_a_file(&state), None, "after the stop");
     for canary in OF_CALLS.iter().chain([&number.as_str()]) {
         let line = said.lines().find(|l| l.contains(canary));
@@ -205,7 +222,9 @@ fn a7_after_the_quarantine_nothing_of_an_emergency_call_is_left_in_any_file_list
 fn a7_refusals_tell_nothing_and_are_not_logged_with_what_was_asked() {
     let world = World::with(Transport::Udp, |_, mut config| {
         config.trunks[0].numbers = "+14255558100-+14255558119".to_owned();
-        config.more.push_str("[log]\nlevel = \"trace\"\n");
+        config.more.push_str("[log]\nlevel = \"trace\"\nformat = \"json\"\n");
+        // Lines as the journal takes them.
+        config.env = vec![("JOURNAL_STREAM", "8:1".to_owned())];
         for (role, value) in [("operator", OPERATOR), ("viewer", VIEWER)] {
             config.more.push_str(&format!("[[http.token]]\nrole = \"{role}\"\nvalue = \"{value}\"\n"));
         }
@@ -271,6 +290,7 @@ fn a7_refusals_tell_nothing_and_are_not_logged_with_what_was_asked() {
         assert!(!told.contains(secret), "{secret} was told: {told}");
     }
     let said = world.gateway.log() + &page(&world, "/metrics");
+    assert!(said.contains("<6>{"), "no line for the journal:\n{said}");
     for word in ["canary", &number, OPERATOR, VIEWER] {
         let line = said.lines().find(|l| l.contains(word));
         assert!(line.is_none(), "{word} was logged: {}", line.unwrap_or_default());
