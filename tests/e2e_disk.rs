@@ -140,6 +140,13 @@ impl Scene {
         until("admin.sock", SEEN, || std::os::unix::net::UnixStream::connect(&socket).ok());
     }
 
+    /// Nothing waits to be moved into the database: a full disk gets no room by that.
+    fn until_the_log_is_empty(&self) {
+        let log = self.gateway.state().join("e911d.db-wal");
+        let is_empty = || std::fs::metadata(&log).is_ok_and(|m| m.len() == 0).then_some(());
+        until("the log to be emptied", Duration::from_secs(20), is_empty);
+    }
+
     /// A kill, a look at what it left behind, and a new start.
     fn killed_and_started_again(&mut self) {
         self.gateway.child().kill();
@@ -324,6 +331,7 @@ fn fills_up() {
     let Some(disk) = state_on_disk() else { return };
     let mut scene = Scene::start(&disk, &[]);
     scene.a_call_goes_out_and_comes_back();
+    scene.until_the_log_is_empty();
     fill(&disk);
     scene.alarm("store_failed", true);
     scene.a_call_goes_out_and_comes_back();
@@ -335,6 +343,7 @@ fn fills_up() {
     scene.everybody_is_called_back();
 
     // And killed while it is full: what was shown since is forgotten, but nobody else gets it (RULES L1).
+    scene.until_the_log_is_empty();
     fill(&disk);
     scene.alarm("store_failed", true);
     scene.a_call_goes_out_and_comes_back();
@@ -377,8 +386,7 @@ fn hangs() {
     scene.everybody_is_called_back();
 
     // It hangs while the daemon starts.
-    let log = state.join("e911d.db-wal");
-    until("the log to be emptied", Duration::from_secs(20), || std::fs::metadata(&log).is_ok_and(|m| m.len() == 0).then_some(()));
+    scene.until_the_log_is_empty();
     scene.gateway.child().kill();
     let frozen = Frozen::new(&disk);
     scene.gateway.start_again(&[]);
