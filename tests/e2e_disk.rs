@@ -74,7 +74,7 @@ impl Scene {
         let call = Outgoing::new(self.gateway.at(Transport::Udp), "+12065550190", &self.uri(number));
         let call = call.header("Priority: psap-callback");
         self.dispatcher.invite(&call);
-        let answer = self.dispatcher.response("INVITE", 200);
+        let answer = self.dispatcher.response_within("INVITE", 200, SOON);
         let mut dialog = self.dispatcher.ack(&call, &answer);
         let taken = until("the callback's phone", SOON, || {
             let calls = self.agents.calls();
@@ -82,7 +82,7 @@ impl Scene {
             calls.iter().find(|c| taken(&c.state)).filter(|_| calls.len() > before).map(|c| c.agent.clone())
         });
         self.dispatcher.in_dialog(&mut dialog, "BYE", "");
-        self.dispatcher.response("BYE", 200);
+        self.dispatcher.response_within("BYE", 200, SOON);
         until("its end", SOON, || {
             let up = |s: &State| matches!(s, State::Taken(..));
             (!self.agents.calls().iter().any(|c| up(&c.state))).then_some(())
