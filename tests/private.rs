@@ -6,14 +6,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Types that may print their text: file below `src`, type. What it is stands in the comment above each group.
+/// Types that may print their text: module below `src`, type. What it is stands in the comment above each group.
 const MAY: &[(&str, &[&str])] = &[
     // Names, hosts and addresses of neighbours, listeners and servers; names of sites, routes and profiles.
-    ("bridge/links.rs", &["Link", "Links", "Source", "Sources"]),
-    ("bridge/ordinary/record.rs", &["OrdinaryView"]),
-    ("bridge/publication.rs", &["Publisher"]),
+    ("bridge/links", &["Link", "Links", "Source", "Sources"]),
+    ("bridge/ordinary/record", &["OrdinaryView"]),
+    ("bridge/publication", &["Publisher"]),
     (
-        "daemon/config/model.rs",
+        "daemon/config",
         &[
             "Node",
             "Listen",
@@ -30,49 +30,46 @@ const MAY: &[(&str, &[&str])] = &[
             "Agent",
         ],
     ),
-    ("daemon/config/value.rs", &["Mark"]),
-    ("emergency/prerequisites.rs", &["TrunkFacts", "DeskFacts", "SiteFacts"]),
-    ("emergency/reserve.rs", &["Reserve"]),
-    ("emergency/site.rs", &["Peer", "Trunk", "Shelf", "VoiceRoute", "Agent"]),
-    ("io/dns/keeper.rs", &["Wanted"]),
-    ("io/dns/locate.rs", &["Naptr", "Srv"]),
-    ("io/transport/stream.rs", &["Listener"]),
-    ("io/transport/mod.rs", &["Known"]),
-    ("io/transport/tls/certificate.rs", &["Identities"]),
-    ("io/transport/tls/mod.rs", &["Names"]),
-    ("io/transport/udp.rs", &["Port", "Ports"]),
-    ("sip/flow.rs", &["Local"]),
+    ("daemon/config/value", &["Mark"]),
+    ("emergency/prerequisites", &["TrunkFacts", "DeskFacts", "SiteFacts"]),
+    ("emergency/reserve", &["Reserve"]),
+    ("emergency/site", &["Peer", "Trunk", "Shelf", "VoiceRoute", "Agent"]),
+    ("io/dns/keeper", &["Wanted"]),
+    ("io/dns/locate", &["Naptr", "Srv"]),
+    ("io/transport/stream", &["Listener"]),
+    ("io/transport/mod", &["Known"]),
+    ("io/transport/tls/certificate", &["Identities"]),
+    ("io/transport/tls/mod", &["Names"]),
+    ("io/transport/udp", &["Port", "Ports"]),
+    ("sip/flow", &["Local"]),
     // Languages, our own ports, words of SDP, prefixes and masks of the dial plan, names of mails that are hashes.
-    ("bridge/read_back.rs", &["ReadOut", "Opened", "MediaOrder"]),
-    ("io/media/ports.rs", &["Settings"]),
-    ("emergency/facts.rs", &["Target", "CallEffect"]),
-    ("emergency/notice.rs", &["Notice"]),
-    ("emergency/number.rs", &["Numbers", "NumberMistake", "Mask"]),
-    ("daemon/config/model.rs", &["Emergency", "Media"]),
-    ("io/notifier/outbox.rs", &["Letter"]),
-    ("sip/offer.rs", &["Stream"]),
+    ("bridge/read_back", &["ReadOut", "Opened", "MediaOrder"]),
+    ("io/media/ports", &["Settings"]),
+    ("emergency/facts", &["Target", "CallEffect"]),
+    ("emergency/notice", &["Notice"]),
+    ("emergency/number", &["Numbers", "NumberMistake", "Mask"]),
+    ("daemon/config", &["Emergency", "Media"]),
+    ("io/notifier/outbox", &["Letter"]),
+    ("sip/offer", &["Stream"]),
     // What is said to whoever asked, of what they wrote: keys, places, reasons in our words.
-    ("daemon/api/auth.rs", &["Door"]),
-    ("daemon/api/error.rs", &["ApiError", "Row"]),
-    ("daemon/api/events.rs", &["Happened"]),
-    ("daemon/api/page.rs", &["Page", "PageSince"]),
-    ("daemon/assemble.rs", &["Unusable"]),
-    (
-        "daemon/cli.rs",
-        &["Command", "ConfigFile", "Reach", "AgentCommand", "AgentKeys", "What", "TemplateCommand", "WhichTemplate"],
-    ),
-    ("daemon/client/http.rs", &["Failure", "Refusal"]),
-    ("daemon/config/haste.rs", &["Beyond"]),
-    ("daemon/config/lint.rs", &["Finding"]),
-    ("daemon/config/mistake.rs", &["Mistake", "Place", "Notebook"]),
-    ("daemon/control.rs", &["OnlyIf"]),
-    ("daemon/run/opening.rs", &["Failure"]),
-    ("daemon/test_call.rs", &["Step"]),
-    ("emergency/prerequisites.rs", &["Check"]),
-    ("io/notifier/template/edited.rs", &["Shown"]),
-    ("io/notifier/template/lint.rs", &["Finding"]),
-    ("io/store/sqlite/file.rs", &["Trouble"]),
-    ("io/store/sqlite/mod.rs", &["Taken"]),
+    ("daemon/api/auth", &["Door"]),
+    ("daemon/api/error", &["ApiError", "Row"]),
+    ("daemon/api/events", &["Happened"]),
+    ("daemon/api/page", &["Page", "PageSince"]),
+    ("daemon/assemble", &["Unusable"]),
+    ("daemon/cli", &["Command", "ConfigFile", "Reach", "AgentCommand", "AgentKeys", "What", "TemplateCommand", "WhichTemplate"]),
+    ("daemon/client/http", &["Failure", "Refusal"]),
+    ("daemon/config/haste", &["Beyond"]),
+    ("daemon/config/lint", &["Finding"]),
+    ("daemon/config/mistake", &["Mistake", "Place", "Notebook"]),
+    ("daemon/control", &["OnlyIf"]),
+    ("daemon/run/opening", &["Failure"]),
+    ("daemon/test_call", &["Step"]),
+    ("emergency/prerequisites", &["Check"]),
+    ("io/notifier/template/edited", &["Shown"]),
+    ("io/notifier/template/lint", &["Finding"]),
+    ("io/store/sqlite/file", &["Trouble"]),
+    ("io/store/sqlite/mod", &["Taken"]),
 ];
 
 /// What text, bytes and addresses are made of.
@@ -180,7 +177,7 @@ fn a7_no_type_that_prints_itself_holds_text_that_could_be_a_persons() {
         for printed in printed(product) {
             seen += 1;
             let Some(line) = text_in(&printed) else { continue };
-            let may = MAY.iter().any(|(file, types)| *file == name && types.contains(&printed.name.as_str()));
+            let may = MAY.iter().any(|(module, types)| name.starts_with(module) && types.contains(&printed.name.as_str()));
             if !may {
                 wrong.push_str(&format!("src/{name}: {} prints `{line}`\n", printed.name));
             }
@@ -189,9 +186,10 @@ fn a7_no_type_that_prints_itself_holds_text_that_could_be_a_persons() {
     }
     assert!(wrong.is_empty(), "put it into Private, or say in tests/private.rs what it is:\n{wrong}");
     assert!(seen > 200, "{seen} types were found");
-    for (file, types) in MAY {
-        let idle: Vec<_> = types.iter().filter(|name| !used.iter().any(|(f, t)| f == file && t == *name)).collect();
-        assert!(idle.is_empty(), "{file}: {idle:?} hold no text any more");
+    for (module, types) in MAY {
+        let idle: Vec<_> =
+            types.iter().filter(|name| !used.iter().any(|(file, t)| file.starts_with(module) && t == *name)).collect();
+        assert!(idle.is_empty(), "{module}: {idle:?} hold no text any more");
     }
 }
 
