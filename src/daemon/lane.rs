@@ -51,3 +51,48 @@ impl Lane {
         !self.waiting.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::side::SideSender;
+    use crate::daemon::small;
+    use crate::io::store;
+    use crate::io::transport::Counters;
+    use crate::io::transport::udp::Ports;
+    use crate::sip::Transport;
+    use crate::words::Time;
+    use bytes::Bytes;
+    use std::sync::Arc;
+
+    fn lane() -> Lane {
+        let setup = small::assembled(small::TOML, 7, 2, None).setup;
+        let side = SideSender::new(tokio::sync::mpsc::unbounded_channel().0);
+        let (ports, counters, keeper) = (Arc::new(Ports::default()), Arc::new(Counters::default()), store::in_memory().keeper);
+        Lane::new(Worker::new(1, &setup, ports, counters, side, keeper, Time::from_micros(1_000_000_000)).expect("a shard"))
+    }
+
+    fn request(method: &str, to: &str) -> Message {
+        let text = format!("{method} sip:x@y SIP/2.0\r\nTo: <sip:x@y>{to}\r\n\r\n");
+        Message::scan(Bytes::from(text)).expect("a request")
+    }
+
+    #[test]
+    fn b6_a_long_lane_takes_no_new_calls_but_what_belongs_to_those_that_are_up() {
+        let flow = Flow {
+            transport: Transport::Udp,
+            listener: 0,
+            remote: "127.0.0.1:15090".parse().expect("an address"),
+            connection: 0,
+            name: 0,
+        };
+        let mut lane = lane();
+        let taken = (0..LONGEST).take_while(|_| lane.hand_over(flow, request("INVITE", "")).is_none()).count();
+        assert_eq!(taken, NO_NEW_CALLS);
+        for (method, to) in [("BYE", ";tag=1"), ("INVITE", ";tag=1"), ("CANCEL", "")] {
+            assert!(lane.hand_over(flow, request(method, to)).is_none(), "{method}");
+        }
+        let more = (0..LONGEST).take_while(|_| lane.hand_over(flow, request("BYE", ";tag=1")).is_none()).count();
+        assert_eq!(more, LONGEST - NO_NEW_CALLS - 3);
+    }
+}
