@@ -8,8 +8,9 @@
 use super::call::{Call, CallKey, Kind, Progress};
 use super::emergency::Evidence;
 use super::shard::{Do, Shard};
-use crate::emergency::caller::{Directory, number_in};
+use crate::emergency::caller::number_in;
 use crate::emergency::facts::{CallId, Input, Origin, PeerId};
+use crate::emergency::lookups::Lookups;
 use crate::emergency::site::{Agent, Site};
 use crate::sip::Message;
 use crate::words::{E164, Private, Time};
@@ -88,7 +89,7 @@ impl Lines {
 
 /// The agents of a configuration by whatever names them in a call.
 pub struct Agents {
-    directory: Directory,
+    lookups: Arc<Lookups>,
     /// By the number that the world calls.
     numbers: HashMap<E164, Arc<Agent>>,
     inbound: Option<PeerId>,
@@ -105,15 +106,20 @@ impl Agents {
     /// All of this configuration.
     pub fn new(site: &Site) -> Self {
         let numbers = site.agents.iter().filter_map(|a| Some((*a.number.as_ref()?.reveal(), Arc::clone(a)))).collect();
-        Self { directory: Directory::new(site), numbers, inbound: site.inbound }
+        Self { lookups: Arc::new(Lookups::new(site)), numbers, inbound: site.inbound }
+    }
+
+    /// What the story looks up.
+    pub fn lookups(&self) -> Arc<Lookups> {
+        Arc::clone(&self.lookups)
     }
 
     /// Who is on this call: the agent who dialed, or the one who was called from outside.
     fn on(&self, site: &Site, origin: Origin, msg: &Message) -> Option<Private<String>> {
         let evidence = Evidence::of(msg);
-        let caller = || self.directory.agent(site, origin, &evidence.caller());
+        let caller = || self.lookups.directory.agent(site, origin, &evidence.caller());
         let called = || number_in(msg.uri()).and_then(|n| self.numbers.get(&n));
-        let known = || self.directory.find(self.inbound, msg.uri());
+        let known = || self.lookups.directory.find(self.inbound, msg.uri());
         let agent = match origin {
             Origin::Peer(_) | Origin::Agent(_) => caller(),
             Origin::Trunk(_) => called().or_else(known),

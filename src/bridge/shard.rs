@@ -163,7 +163,7 @@ impl Shard {
             unkept: Vec::new(),
             invites: SecondaryMap::new(),
             passed_invites: SecondaryMap::new(),
-            story: (index == 0).then(|| Gateway::new(Arc::clone(&setup.site))).transpose()?,
+            story: (index == 0).then(|| Gateway::new(Arc::clone(&setup.site), setup.agents.lookups())).transpose()?,
             story_deadline: None,
             at_hand: None,
             wakes: TimerWheel::new(now),
@@ -202,7 +202,7 @@ impl Shard {
     /// As [`Shard::new`]; everything stays as it was.
     pub fn reload(&mut self, setup: &Setup, now: Time) -> Result<(), PoolError> {
         if let Some(story) = &mut self.story {
-            story.reload(Arc::clone(&setup.site))?;
+            story.reload(Arc::clone(&setup.site), setup.agents.lookups())?;
         }
         self.setup = Setup { lines: Arc::clone(&self.setup.lines), ..setup.clone() };
         self.endpoint.set_locals(Arc::clone(&setup.locals));

@@ -18,11 +18,12 @@ use std::sync::Arc;
 use super::abroad::Whereabouts;
 use super::call::{self, CallEvent, EmergencyCall, Facts, World};
 use super::callback::{self, Situation};
-use super::caller::{self, Caller, Directory, number_in};
+use super::caller::{Caller, number_in};
 use super::devices::Devices;
 use super::facts::{AgentId, CallEffect, CallId, Called, CallerEvidence, DeviceId, Input, Invite, Origin, Output, Side, TrunkId};
 use super::lane::Lane;
 use super::lease::{Found, Leases, RecordId};
+use super::lookups::Lookups;
 use super::notice::{About, Notice};
 use super::number::Dialed;
 use super::outputs::Outputs;
@@ -44,9 +45,7 @@ pub struct Gateway {
     site: Arc<Site>,
     pool: Arc<Pool>,
     lane: Arc<Lane>,
-    directory: Directory,
-    /// Some agent's country is not the one that her neighbours' calls are taken to come from.
-    agents_abroad: bool,
+    lookups: Arc<Lookups>,
     leases: Leases,
     devices: Devices,
     health: Health,
@@ -85,13 +84,12 @@ struct ToHolder {
 }
 
 impl Gateway {
-    /// A gateway without calls and leases. It fails only where the config gives one number twice.
-    pub fn new(site: Arc<Site>) -> Result<Self, PoolError> {
+    /// A gateway without calls and leases. It fails only where the config gives one number twice. `lookups` are this site's.
+    pub fn new(site: Arc<Site>, lookups: Arc<Lookups>) -> Result<Self, PoolError> {
         let pool = Arc::new(pool_of(&site)?);
         Ok(Self {
-            lane: Arc::new(Lane::new(Arc::clone(&site), Arc::clone(&pool), std::iter::empty())),
-            directory: Directory::new(&site),
-            agents_abroad: agents_abroad(&site),
+            lane: Arc::new(Lane::new(Arc::clone(&site), Arc::clone(&lookups), Arc::clone(&pool), std::iter::empty())),
+            lookups,
             site,
             pool,
             leases: Leases::default(),
@@ -153,7 +151,7 @@ impl Gateway {
             return self.out.call(our_own_call(invite.call));
         }
         // Who calls, and over which trunks does the call go?
-        let caller = self.directory.identify(&self.site, invite.origin, &invite.caller);
+        let caller = self.lookups.directory.identify(&self.site, invite.origin, &invite.caller);
         // It has used up its hops, and nobody dials that often: it goes in circles (RULES P12).
         if invite.hops_used_up && self.leases.is_looping(&caller, now) {
             return self.refuse_loop(invite, now);
@@ -220,7 +218,7 @@ impl Gateway {
     fn callback_holder(&self, invite: &Invite<'_>, now: Time) -> Option<ToHolder> {
         let trunk = trunk_of(invite.origin)?;
         if let Origin::Both(peer, _) = invite.origin
-            && (self.directory.knows_any(peer, &invite.caller) || self.is_our_own(&invite.caller))
+            && (self.lookups.directory.knows_any(peer, &invite.caller) || self.is_our_own(&invite.caller))
         {
             return None;
         }
@@ -237,8 +235,8 @@ impl Gateway {
         if invite.origin == Origin::Stranger {
             return None;
         }
-        let ask = self.agents_abroad || matches!(invite.origin, Origin::Agent(_));
-        let caller = ask.then(|| self.directory.identify(&self.site, invite.origin, &invite.caller));
+        let ask = self.lookups.agents_abroad || matches!(invite.origin, Origin::Agent(_));
+        let caller = ask.then(|| self.lookups.directory.identify(&self.site, invite.origin, &invite.caller));
         let agent = caller.as_ref().and_then(Caller::agent).map(AsRef::as_ref);
         let country = Whereabouts::of(&self.site, invite.origin, invite.called.country, agent).country();
         self.site.numbers.recognise(invite.called.request_uri, country)
@@ -471,13 +469,17 @@ impl Gateway {
     }
 
     /// Takes a new configuration. Open leases keep their numbers to the end (RULES L9), calls go on. The neighbours
-    /// that are in both must have the same ids in both: see [`Site::keep_places`].
-    pub fn reload(&mut self, site: Arc<Site>) -> Result<(), PoolError> {
+    /// that are in both must have the same ids in both: see [`Site::keep_places`]. `lookups` are this site's.
+    pub fn reload(&mut self, site: Arc<Site>, lookups: Arc<Lookups>) -> Result<(), PoolError> {
+        if site.shelves == self.site.shelves {
+            // The pool is what takes long where there are many leases.
+            self.lane = Arc::new(self.lane.with(Arc::clone(&site), Arc::clone(&lookups)));
+            (self.site, self.lookups) = (site, lookups);
+            return Ok(());
+        }
         let mut pool = pool_of(&site)?;
         self.leases.move_to(&mut pool);
-        self.directory = Directory::new(&site);
-        self.agents_abroad = agents_abroad(&site);
-        self.site = site;
+        (self.site, self.lookups) = (site, lookups);
         self.take_pool(pool);
         Ok(())
     }
@@ -485,18 +487,14 @@ impl Gateway {
     /// The pool with the leases' numbers in their places.
     fn take_pool(&mut self, pool: Pool) {
         self.pool = Arc::new(pool);
-        self.lane = Arc::new(Lane::new(Arc::clone(&self.site), Arc::clone(&self.pool), self.leases.numbers()));
+        let (site, lookups, pool) = (Arc::clone(&self.site), Arc::clone(&self.lookups), Arc::clone(&self.pool));
+        self.lane = Arc::new(Lane::new(site, lookups, pool, self.leases.numbers()));
     }
 }
 
 fn pool_of(site: &Site) -> Result<Pool, PoolError> {
     let shelves: Vec<_> = site.shelves.iter().map(|s| s.numbers.clone()).collect();
     Pool::new(&shelves)
-}
-
-fn agents_abroad(site: &Site) -> bool {
-    let elsewhere = |a: &super::site::Agent| a.country.is_some() && a.country != caller::country(site, None, a.peer);
-    site.agents.iter().any(|a| elsewhere(a))
 }
 
 fn about(caller: &Caller, dialed: &Dialed, decision: &path::Decision, now: Time) -> About {

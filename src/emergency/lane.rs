@@ -10,9 +10,10 @@ use std::sync::Arc;
 use super::abroad::Whereabouts;
 use super::caller::{any_holds, number_in};
 use super::facts::{Called, Origin, TrunkId};
+use super::lookups::Lookups;
 use super::site::Site;
 use crate::pool::Pool;
-use crate::words::{Country, E164};
+use crate::words::E164;
 
 /// A shared, unchanging view for whoever sorts INVITEs. A reload brings a new one.
 #[derive(Debug)]
@@ -21,23 +22,18 @@ pub struct Lane {
     pool: Arc<Pool>,
     /// Numbers of open leases that this configuration does not have any more (RULES L9).
     leftover: BTreeSet<E164>,
-    /// The agents' own numbers, which may become temporary callback numbers (RULES L7).
-    own: BTreeSet<E164>,
-    /// Fallback and default numbers.
-    shared: BTreeSet<E164>,
-    /// The countries of agents; theirs may lie outside the configured ones.
-    countries: BTreeSet<Country>,
+    lookups: Arc<Lookups>,
 }
 
 impl Lane {
-    pub(super) fn new(site: Arc<Site>, pool: Arc<Pool>, held: impl Iterator<Item = E164>) -> Self {
+    pub(super) fn new(site: Arc<Site>, lookups: Arc<Lookups>, pool: Arc<Pool>, held: impl Iterator<Item = E164>) -> Self {
         let leftover = held.filter(|n| pool.lookup(*n).is_none()).collect();
-        let identities = site.agents.iter().flat_map(|a| a.identity.iter().filter_map(|i| E164::parse(i.reveal())));
-        let own = site.agents.iter().filter_map(|a| a.number.map(|n| *n.reveal())).chain(identities).collect();
-        let shared =
-            site.trunks.iter().flat_map(|t| [t.fallback_number, t.default_number]).flatten().map(|n| *n.reveal()).collect();
-        let countries = site.agents.iter().filter_map(|a| a.country).collect();
-        Self { site, pool, leftover, own, shared, countries }
+        Self { site, pool, leftover, lookups }
+    }
+
+    /// The same numbers under another configuration.
+    pub(super) fn with(&self, site: Arc<Site>, lookups: Arc<Lookups>) -> Self {
+        Self { site, pool: Arc::clone(&self.pool), leftover: self.leftover.clone(), lookups }
     }
 
     /// Whether the story must see an INVITE from this neighbour to this number.
@@ -50,7 +46,7 @@ impl Lane {
         let uri = called.request_uri;
         let usual = Whereabouts::of(&self.site, origin, None, None).country();
         let told = Whereabouts::of(&self.site, origin, called.country, None).told;
-        let others = self.countries.iter().copied().chain(told).filter(|c| Some(*c) != usual);
+        let others = self.lookups.countries.iter().copied().chain(told).filter(|c| Some(*c) != usual);
         std::iter::once(usual).chain(others.map(Some)).any(|c| self.site.numbers.recognise(uri, c).is_some())
     }
 
@@ -58,9 +54,9 @@ impl Lane {
         let routed = |n| self.site.trunk(trunk).is_some_and(|t| any_holds(&t.routes_to_us, n));
         let ours = |n| {
             self.pool.lookup(n).is_some()
-                || self.shared.contains(&n)
+                || self.lookups.shared.contains(&n)
                 || self.leftover.contains(&n)
-                || (self.own.contains(&n) && routed(n))
+                || (self.lookups.own.contains(&n) && routed(n))
         };
         std::iter::once(called.request_uri).chain(called.others.iter().copied()).filter_map(number_in).any(ours)
     }

@@ -21,6 +21,7 @@ pub mod ladder;
 pub mod lane;
 pub mod lease;
 mod legs;
+pub mod lookups;
 pub mod notice;
 pub mod number;
 pub mod outputs;

@@ -165,7 +165,7 @@ impl std::fmt::Debug for NumberRange {
 }
 
 /// The callback numbers of one trunk that are registered to one site's address, or to none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shelf {
     /// The trunk that routes them to us.
     pub trunk: TrunkId,

@@ -177,7 +177,7 @@ fn l9_open_leases_keep_their_numbers_to_the_end_when_the_config_changes() {
     new.agents.clear();
     new.shelves[0].numbers.retain(|n| *n != gone);
     new.keep_places(w.gateway.site());
-    w.gateway.reload(Arc::new(new)).expect("every number once");
+    w.reload(new).expect("every number once");
     for (number, device) in [(kept, "ring 0 sip:ada@10.0.0.9"), (gone, "ring 0 sip:bob@10.0.0.9")] {
         let called = format!("sip:{number}@gw");
         let called = Called { request_uri: called.as_bytes(), others: &[], country: None };
@@ -300,7 +300,7 @@ fn l9_a_number_that_leaves_the_config_and_comes_back_leads_to_its_holder_once_an
     let reload = |w: &mut World, numbers: Vec<E164>| {
         let mut site = small(3);
         site.shelves[0].numbers = numbers;
-        w.gateway.reload(Arc::new(site)).expect("every number once");
+        w.reload(site).expect("every number once");
     };
     reload(&mut w, numbers(200, 3));
     reload(&mut w, numbers(100, 3));

@@ -449,7 +449,7 @@ fn b1_a_hundred_thousand_leases_are_read_back() {
     let mut new = small(0);
     new.shelves = w.gateway.site().shelves.clone();
     new.agents = agents;
-    w.gateway.reload(Arc::new(new)).expect("every number once");
+    w.reload(new).expect("every number once");
     for n in 0..MANY {
         w.short_call(&format!("agent-{n}"));
     }

@@ -8,9 +8,11 @@ use regex::Regex;
 
 use super::super::facts::*;
 use super::super::gateway::Gateway;
+use super::super::lookups::Lookups;
 use super::super::notice::{Kind, recipients};
 use super::super::number::Numbers;
 use super::super::site::*;
+use crate::pool::PoolError;
 use crate::words::{Country, E164, Private, Row, Saved, Time};
 
 pub(in super::super) fn number(text: &str) -> E164 {
@@ -117,8 +119,15 @@ pub(in super::super) struct World {
 }
 
 impl World {
+    /// Takes a new configuration.
+    pub(in super::super) fn reload(&mut self, site: Site) -> Result<(), PoolError> {
+        let lookups = Arc::new(Lookups::new(&site));
+        self.gateway.reload(Arc::new(site), lookups)
+    }
+
     pub(in super::super) fn new(site: Site) -> Self {
-        let gateway = Gateway::new(Arc::new(site)).expect("every number once");
+        let lookups = Arc::new(Lookups::new(&site));
+        let gateway = Gateway::new(Arc::new(site), lookups).expect("every number once");
         let now = Time::ZERO + Duration::from_secs(1000);
         Self {
             gateway,
@@ -253,7 +262,9 @@ impl World {
 
     /// The process dies and another one begins with what was saved. Nobody hears of what was not polled.
     pub(in super::super) fn restart(&mut self, saved: &Saved) {
-        self.gateway = Gateway::new(Arc::clone(self.gateway.site())).expect("every number once");
+        let site = Arc::clone(self.gateway.site());
+        let lookups = Arc::new(Lookups::new(&site));
+        self.gateway = Gateway::new(site, lookups).expect("every number once");
         self.gateway.restore(saved, self.now);
         self.drain();
     }
