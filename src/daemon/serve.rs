@@ -18,11 +18,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutWriter;
 
 /// Connections of one door at once; more wait.
 const CONNECTIONS: usize = 64;
-/// How long a connection may take to say what it wants; also between two requests.
+/// How long a connection may take to say what it wants, also between two requests; and to take anything of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What a request's head may hold, and what is read ahead of a body, in bytes.
+const LARGEST_HEAD: usize = 64 * 1024;
 /// After an error of the system's (too many files, say).
 const PAUSE: Duration = Duration::from_millis(100);
 /// Who may open the socket besides us, where the system knows it.
@@ -104,10 +107,14 @@ pub async fn socket(listener: UnixListener, router: Router) {
 /// One connection to its end. What goes wrong on it is the other side's business.
 async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, door: Door) {
     let service = TowerToHyperService::new(router.layer(Extension(door)));
+    // Whoever reads nothing of an answer would have a place for ever.
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(PATIENCE));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let _ = served.await;
 }
 

@@ -1,7 +1,7 @@
 //! What requests are read by, so that whatever cannot be read gets the one shape of refusals.
 
 use super::error::ApiError;
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -39,8 +39,11 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let too_large =
-            || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a body holds 1 MiB at most; send it in parts");
+        let too_large = || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large; send it in parts");
+        // What is too large by its own word is not waited for.
+        if request.body().size_hint().lower() > super::LARGEST_LIST as u64 {
+            return Err(too_large());
+        }
         match Bytes::from_request(request, state).await {
             Ok(bytes) => Ok(Self(bytes)),
             Err(e) if e.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
