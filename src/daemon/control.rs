@@ -10,7 +10,7 @@ use crate::words::Private;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use tokio::sync::oneshot;
 
@@ -82,6 +82,7 @@ pub fn changed(
     etag_of: impl Fn(&str) -> Option<String>,
 ) -> Result<Documents, ApiError> {
     let mut after = before.clone();
+    let present: HashSet<_> = config.agents.iter().map(|a| a.id.reveal().to_ascii_lowercase()).collect();
     let mut seen = BTreeMap::new();
     let mut wrong = Vec::new();
     for change in request {
@@ -89,7 +90,7 @@ pub fn changed(
         let repeated = seen.insert(id.to_ascii_lowercase(), change.line);
         let result = match repeated {
             Some(line) => Err(ApiError::invalid("id", format!("line {line} has the same id; ids stand once"))),
-            None => apply(&mut after, config, change, etag_of(id)),
+            None => apply(&mut after, &present, change, &etag_of),
         };
         match result {
             Ok(()) => {}
@@ -100,10 +101,18 @@ pub fn changed(
     if wrong.is_empty() { Ok(after) } else { Err(ApiError::bad_rows(wrong)) }
 }
 
-fn apply(after: &mut Documents, config: &Config, change: &Change, etag: Option<String>) -> Result<(), ApiError> {
+/// `present`: the ids of the running config, in lower case.
+fn apply(
+    after: &mut Documents,
+    present: &HashSet<String>,
+    change: &Change,
+    etag_of: impl Fn(&str) -> Option<String>,
+) -> Result<(), ApiError> {
     let id = change.id.reveal();
-    let is_in_file = !after.contains_key(id) && config.agents.iter().any(|a| a.id.reveal().eq_ignore_ascii_case(id));
-    check(&change.only_if, etag)?;
+    let is_in_file = !after.contains_key(id) && present.contains(&id.to_ascii_lowercase());
+    if change.only_if != OnlyIf::Always {
+        check(&change.only_if, etag_of(id))?;
+    }
     if is_in_file {
         return Err(ApiError::conflict("the config file has an agent of that id; change it there"));
     }
@@ -158,8 +167,9 @@ pub fn refusal(no_fit: NoFit, request: &[Change], is_list: bool) -> ApiError {
         NoFit::File(_) => return ApiError::conflict("the config file has mistakes now; see e911d check"),
         NoFit::Agents(wrong) => wrong,
     };
-    let line = |id: &str| request.iter().find(|c| c.id.reveal() == id).map_or(0, |c| c.line);
     if is_list {
+        let lines: HashMap<_, _> = request.iter().rev().map(|c| (c.id.reveal().as_str(), c.line)).collect();
+        let line = |id: &str| lines.get(id).copied().unwrap_or(0);
         let row = |(id, field, message): (String, String, String)| Row { line: line(&id), field, message };
         return ApiError::bad_rows(wrong.into_iter().map(row).collect());
     }

@@ -7,8 +7,14 @@ use super::config::{self, Config, Files, Mistakes};
 use crate::io::store::Keeper;
 use crate::words::{Private, Row, Saved, Table};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::time::Duration;
+
+/// Rows that are given to the store at once.
+const PORTION: usize = 500;
+/// How long a disk may take for a portion before it gets the next one nevertheless.
+const PORTION_WITHIN: Duration = Duration::from_millis(200);
 
 /// An agent in the keys of `[[agent]]`.
 pub type Document = Map<String, Value>;
@@ -44,16 +50,21 @@ impl Roster {
         &self.documents
     }
 
-    /// These are the agents from now on.
-    pub fn replace(&mut self, new: Documents) {
-        for id in self.documents.keys().filter(|id| !new.contains_key(*id)) {
-            self.keeper.keep(Row::forget(Table::Agent, id.as_str()));
-        }
-        for (id, document) in new.iter().filter(|(id, d)| self.documents.get(*id) != Some(d)) {
+    /// These are the agents from now on. Of many the store gets a portion after the other: a call's own row waits for the
+    /// transaction before it.
+    pub async fn replace(&mut self, new: Documents) {
+        let before = std::mem::replace(&mut self.documents, new);
+        let gone = before.keys().filter(|id| !self.documents.contains_key(*id)).map(|id| Row::forget(Table::Agent, id.as_str()));
+        let changed = self.documents.iter().filter(|(id, d)| before.get(*id) != Some(d)).map(|(id, document)| {
             let value = Value::Object(document.reveal().clone()).to_string().into_bytes();
-            self.keeper.keep(Row::keep(Table::Agent, id.as_str(), value));
+            Row::keep(Table::Agent, id.as_str(), value)
+        });
+        for (n, row) in gone.chain(changed).enumerate() {
+            if n > 0 && n % PORTION == 0 {
+                self.keeper.flushed(PORTION_WITHIN).await;
+            }
+            self.keeper.keep(row);
         }
-        self.documents = new;
     }
 
     /// The file with all of these agents that fit it. An error is the file's alone.
@@ -90,8 +101,8 @@ pub enum NoFit {
 /// The file with exactly these agents, and their ids in order. Those whose id the file has are not needed.
 pub fn join(text: &str, file: &Path, documents: &Documents, files: Files) -> Result<(Config, Vec<String>), NoFit> {
     let alone = config::read_with(text, file, std::env::vars(), std::iter::empty(), files).map_err(NoFit::File)?;
-    let is_free = |id: &str| !alone.agents.iter().any(|a| a.id.reveal().eq_ignore_ascii_case(id));
-    let meant: Vec<_> = documents.iter().filter(|(id, _)| is_free(id)).collect();
+    let taken: HashSet<_> = alone.agents.iter().map(|a| a.id.reveal().to_ascii_lowercase()).collect();
+    let meant: Vec<_> = documents.iter().filter(|(id, _)| !taken.contains(&id.to_ascii_lowercase())).collect();
     let ids: Vec<String> = meant.iter().map(|(id, _)| (*id).clone()).collect();
     if ids.is_empty() {
         return Ok((alone, ids));

@@ -501,7 +501,7 @@ impl Control {
         let (config, _) =
             roster::join(&self.text, &self.file, &after, Files::Required).map_err(|e| control::refusal(e, changes, is_list))?;
         self.take(config, self.text.clone()).await.map_err(|why| ApiError::conflict(why.join("; ")))?;
-        self.roster.replace(after);
+        self.roster.replace(after).await;
         Ok(())
     }
 

@@ -124,9 +124,12 @@ fn rows_of_json(text: &str) -> Result<Vec<(u64, Document)>, ApiError> {
     let entries: Vec<&serde_json::value::RawValue> = serde_json::from_str(text).map_err(broken)?;
     let mut rows = Vec::new();
     let mut wrong = Vec::new();
+    let (mut line, mut counted) = (1, 0);
     for entry in entries {
         let before = (entry.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        let line = 1 + text.bytes().take(before).filter(|b| *b == b'\n').count() as u64;
+        // On from the entry before: lists are long.
+        line += text.bytes().take(before).skip(counted).filter(|b| *b == b'\n').count() as u64;
+        counted = before;
         match serde_json::from_str(entry.get()) {
             Ok(Value::Object(document)) => rows.push((line, document)),
             _ => wrong.push(Row { line, field: String::new(), message: "must be an object".to_owned() }),

@@ -54,6 +54,8 @@ use tokio::sync::oneshot;
 
 /// What a body may hold, in bytes.
 const LARGEST_BODY: usize = 1024 * 1024;
+/// The same for a list of agents: 10,000 of them with all that can be said of one.
+const LARGEST_LIST: usize = 8 * 1024 * 1024;
 /// How long the disk may take for an edit.
 const DURABLE: Duration = Duration::from_secs(3);
 /// How long a request may take, its body included.
@@ -136,7 +138,7 @@ pub fn router(api: Api) -> Router {
         .merge(resource("/templates/{name}", put(templates::put).delete(templates::reset), OPERATE))
         .merge(resource("/templates/{name}/preview", post(templates::preview), OPERATE))
         .merge(resource("/agents", get(agents::list), LOOK))
-        .merge(resource("/agents", post(agents::import), OPERATE))
+        .merge(resource("/agents", post(agents::import).layer(DefaultBodyLimit::max(LARGEST_LIST)), OPERATE))
         .merge(resource("/agents/{id}", get(agents::show), LOOK))
         .merge(resource("/agents/{id}", put(agents::put).patch(agents::patch).delete(agents::remove), OPERATE))
         .fallback(no_such_path)
