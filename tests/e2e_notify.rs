@@ -505,7 +505,7 @@ fn a4_what_was_not_delivered_before_a_restart_is_delivered_after_it_byte_for_byt
                                      "boot": 0, "wall": u64::MAX});
         saved.add(Table::Letter, name, row.to_string().into_bytes());
     }
-    saved.add(Table::Letter, "broken", b"{".to_vec());
+    saved.add(Table::Letter, "broken", b"{");
     let running = Running::start_after(settings(&sink.url()), &saved);
     for name in ["ab.0", "ab.1"] {
         let seen = sink.until_taken(&format!("{name}@x.example"));

@@ -6,6 +6,7 @@
 use super::side::{SideSender, ToSide};
 use crate::bridge::{Do, MediaOrder, Opened, Setup, Shard};
 use crate::emergency::facts::{AgentId, CallId, Input, Side, TrunkId};
+use crate::emergency::gateway::Gateway;
 use crate::io::kill;
 use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
@@ -44,6 +45,8 @@ pub struct Worker {
     counters: Arc<Counters>,
     side: SideSender,
     keeper: Keeper,
+    /// The store is yet to be told that the rows' times are this boot's.
+    settles: bool,
 }
 
 impl Worker {
@@ -57,7 +60,16 @@ impl Worker {
         keeper: Keeper,
         now: Time,
     ) -> Result<Self, PoolError> {
-        Ok(Self { index, shard: Shard::new(index, setup, now)?, reach: Reach::default(), ports, counters, side, keeper })
+        Ok(Self {
+            index,
+            shard: Shard::new(index, setup, now)?,
+            reach: Reach::default(),
+            ports,
+            counters,
+            side,
+            keeper,
+            settles: false,
+        })
     }
 
     /// The calls.
@@ -75,10 +87,11 @@ impl Worker {
         self.shard.restore(saved, now);
     }
 
-    /// Carries out what [`Self::restore`] has decided. From then on the rows' times are this boot's.
+    /// Carries out what [`Self::restore`] has decided. Once every row that it has changed is handed over, the store is told
+    /// that the rows' times are this boot's.
     pub fn settle(&mut self, outside: &mut impl Outside, now: Time) {
+        self.settles = true;
         self.drain(outside, now);
-        self.keeper.settled();
     }
 
     /// A new configuration and its sockets. After an error everything is as before.
@@ -190,6 +203,10 @@ impl Worker {
                 Do::Side(Side::Keep(row)) => self.keeper.keep(row),
                 Do::Side(side) => self.side.send(ToSide::Effect(side)),
             }
+        }
+        if self.settles && self.shard.story().is_none_or(Gateway::is_settled) {
+            self.settles = false;
+            self.keeper.settled();
         }
     }
 

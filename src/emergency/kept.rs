@@ -31,7 +31,7 @@ pub(super) struct KeptLease<'a> {
     pub(super) format: u32,
     /// Which lease it belongs to: several numbers may have the same.
     pub(super) lease: u64,
-    #[serde(default)]
+    #[serde(default, borrow)]
     pub(super) trunk: Cow<'a, str>,
     #[serde(default = "free")]
     pub(super) rung: Rung,
@@ -50,9 +50,9 @@ pub(super) struct KeptLease<'a> {
     #[serde(default)]
     pub(super) test: bool,
     /// The emergency number and the path, for the notice of a callback.
-    #[serde(default)]
+    #[serde(default, borrow)]
     pub(super) number: Cow<'a, str>,
-    #[serde(default)]
+    #[serde(default, borrow)]
     pub(super) path: Cow<'a, str>,
     /// Always there; a reader takes it out.
     #[serde(default)]

@@ -171,6 +171,12 @@ pub struct Leases {
     before: HashMap<u64, RecordId>,
     /// Leases with a number whose row is old.
     changed: Vec<RecordId>,
+    /// Leases from before the restart whose rows are old: written anew in small portions, the last one first.
+    backlog: Vec<RecordId>,
+    /// When the next portion may be written.
+    backlog_due: Time,
+    /// Until then no more leases end: after a reboot they all do at one time.
+    rests_until: Time,
     /// Keys of rows that are to be forgotten.
     gone: Vec<String>,
     reserve: Reserve,
@@ -306,11 +312,17 @@ impl Leases {
 
     /// When [`Leases::expire`] has something to do.
     pub fn next_due(&self) -> Option<Time> {
-        self.due.first().map(|(at, _)| *at)
+        let rows = (!self.backlog.is_empty()).then_some(self.backlog_due);
+        let ends = self.due.first().map(|(at, _)| (*at).max(self.rests_until));
+        [ends, rows].into_iter().flatten().min()
     }
 
-    /// Ends at most `most` leases and quarantines whose time has come.
+    /// Ends at most `most` leases and quarantines whose time has come; where there are more, the next ones a little later:
+    /// their rows go to the store, and a call's own row waits for the transaction before it.
     pub fn expire(&mut self, site: &Site, pool: &Pool, now: Time, most: usize) {
+        if now < self.rests_until {
+            return;
+        }
         for _ in 0..most {
             let Some(&(at, id)) = self.due.first() else { return };
             if at > now {
@@ -323,6 +335,7 @@ impl Leases {
                 None => {}
             }
         }
+        self.rests_until = now + rows::PORTION_EVERY;
     }
 
     /// All numbers that open leases hold.

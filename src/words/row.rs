@@ -61,13 +61,34 @@ impl fmt::Debug for Row {
     }
 }
 
-/// A row's key and content.
-type Kept = (Box<str>, Vec<u8>);
+/// A table's rows, one behind the other: of 100,000 rows each would cost two allocations and their end.
+#[derive(Clone, Default)]
+struct Rows {
+    keys: String,
+    values: Vec<u8>,
+    /// Where each row's key and value end.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Rows {
+    fn add(&mut self, key: &str, value: &[u8]) {
+        self.keys.push_str(key);
+        self.values.extend_from_slice(value);
+        self.ends.push((self.keys.len(), self.values.len()));
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let starts = std::iter::once((0, 0)).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).filter_map(|((key, value), (key_end, value_end))| {
+            Some((self.keys.get(key..*key_end)?, self.values.get(value..*value_end)?))
+        })
+    }
+}
 
 /// What the store held when it was opened.
 #[derive(Clone, Default)]
 pub struct Saved {
-    tables: BTreeMap<Table, Vec<Kept>>,
+    tables: BTreeMap<Table, Rows>,
     /// Whether the machine has not been booted since: only then do times in the rows mean anything (RULES L2).
     pub same_boot: bool,
     /// Whether the process before us ended in an orderly way and had everything written down (RULES L1).
@@ -80,8 +101,8 @@ pub struct Saved {
 
 impl Saved {
     /// Adds what was read.
-    pub fn add(&mut self, table: Table, key: impl Into<Box<str>>, value: Vec<u8>) {
-        self.tables.entry(table).or_default().push((key.into(), value));
+    pub fn add(&mut self, table: Table, key: impl AsRef<str>, value: impl AsRef<[u8]>) {
+        self.tables.entry(table).or_default().add(key.as_ref(), value.as_ref());
     }
 
     /// A row's content.
@@ -91,12 +112,17 @@ impl Saved {
 
     /// A table's rows, in the order of their keys.
     pub fn rows(&self, table: Table) -> impl Iterator<Item = (&str, &[u8])> {
-        self.tables.get(&table).into_iter().flatten().map(|(key, value)| (&**key, value.as_slice()))
+        self.tables.get(&table).into_iter().flat_map(Rows::all)
+    }
+
+    /// How many rows a table has.
+    pub fn count(&self, table: Table) -> usize {
+        self.tables.get(&table).map_or(0, |rows| rows.ends.len())
     }
 }
 
 impl fmt::Debug for Saved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Saved({} rows)", self.tables.values().map(Vec::len).sum::<usize>())
+        write!(f, "Saved({} rows)", self.tables.values().map(|rows| rows.ends.len()).sum::<usize>())
     }
 }

@@ -73,6 +73,12 @@ impl Gateway {
         self.write_down(now);
     }
 
+    /// Whether the store has been told everything that the restart has changed: until then a further restart must take this
+    /// one's boot for another one (RULES L2).
+    pub const fn is_settled(&self) -> bool {
+        self.leases.is_settled()
+    }
+
     /// Tells the store what has changed. The last thing in every step: nothing waits for it.
     pub(super) fn write_down(&mut self, now: Time) {
         let Self { leases, presence, out, site, pool, .. } = self;

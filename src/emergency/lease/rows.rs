@@ -5,6 +5,7 @@
 //! goes to somebody else.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::{Held, Leases, PLAIN_CALLBACKS, Phase, Record, RecordId, RowState};
 use crate::emergency::facts::TrunkId;
@@ -14,6 +15,12 @@ use crate::emergency::notice::About;
 use crate::emergency::site::Site;
 use crate::pool::Pool;
 use crate::words::{E164, Row, Table, Time};
+
+/// Leases whose rows are written anew at once after a restart. The store makes one transaction of what comes together,
+/// and a call's own row waits for the one before it.
+const PORTION: usize = 128;
+/// Between two portions.
+pub(super) const PORTION_EVERY: Duration = Duration::from_millis(10);
 
 impl Leases {
     /// What the store writes for this number before it is shown.
@@ -35,14 +42,30 @@ impl Leases {
             row(Row::forget(Table::Lease, key));
         }
         for id in std::mem::take(&mut self.changed) {
-            let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { continue };
-            let mut held = std::mem::take(&mut record.held);
-            for held in held.iter_mut().filter(|h| h.row == RowState::Old) {
-                held.row = RowState::Told;
-                row(record.row(site, held));
-            }
-            record.held = held;
+            self.rows_of(site, id, &mut row);
         }
+        if self.is_settled() || now < self.backlog_due {
+            return;
+        }
+        self.backlog_due = now + PORTION_EVERY;
+        for id in self.backlog.split_off(self.backlog.len().saturating_sub(PORTION)) {
+            self.rows_of(site, id, &mut row);
+        }
+    }
+
+    /// Whether every row of before the restart says what is true by now.
+    pub const fn is_settled(&self) -> bool {
+        self.backlog.is_empty()
+    }
+
+    fn rows_of(&mut self, site: &Site, id: RecordId, row: &mut impl FnMut(Row)) {
+        let Some(record) = self.records.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        let mut held = std::mem::take(&mut record.held);
+        for held in held.iter_mut().filter(|h| h.row == RowState::Old) {
+            held.row = RowState::Told;
+            row(record.row(site, held));
+        }
+        record.held = held;
     }
 
     /// A lease's name that stays the same across a restart.

@@ -8,7 +8,7 @@ use super::super::facts::*;
 use super::super::presence::PresenceState;
 use super::super::site::*;
 use super::world::*;
-use crate::words::{E164, Private, Saved, Table, Time};
+use crate::words::{E164, Private, Row, Saved, Table, Time};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -103,7 +103,7 @@ fn l1_a_lease_that_the_store_cannot_read_is_skipped_and_its_number_rests() {
     for table in [Table::Lease, Table::Reserved, Table::Presence] {
         for (key, value) in whole.rows(table) {
             let damaged = table == Table::Lease && key.starts_with(&ada.to_string());
-            saved.add(table, key, if damaged { value[..value.len() / 2].to_vec() } else { value.to_vec() });
+            saved.add(table, key, if damaged { &value[..value.len() / 2] } else { value });
         }
     }
     saved.add(Table::Lease, "nonsense", vec![0xff; 9]);
@@ -459,4 +459,27 @@ fn b1_a_hundred_thousand_leases_are_read_back() {
     w.restart(&saved);
     assert_eq!(w.gateway.leases().count() as u64, MANY);
     assert!(w.kept.len() < 5, "nothing is written anew: {}", w.kept.len());
+}
+
+#[test]
+fn l2_after_a_reboot_many_rows_are_written_anew_in_portions_and_all_before_their_times_count() {
+    const MANY: u64 = 600;
+    let mut site = small(0);
+    site.shelves[0].numbers = (0..MANY + 50).filter_map(|n| E164::from_digits(14_250_000_000 + n)).collect();
+    let mut w = World::new(site);
+    let numbers: Vec<_> = (0..MANY).map(|n| w.short_call(&format!("agent-{n}"))).collect();
+    let saved = stopped(w.saved(usize::MAX), false, false);
+    w.kept.clear();
+    w.restart(&saved);
+    // A call is served meanwhile, and its own row waits for none of them.
+    let fresh = w.short_call("ada");
+    assert!(!w.gateway.is_settled() && !numbers.contains(&fresh));
+    w.wait(Duration::from_secs(1));
+    assert!(w.gateway.is_settled());
+    let anew = |number: &E164| {
+        let of_number = |row: &&Row| row.table == Table::Lease && row.key.reveal().starts_with(&format!("{number}."));
+        w.kept.iter().filter(of_number).count()
+    };
+    assert!(numbers.iter().all(|n| anew(n) == 1), "each once");
+    assert!(numbers.iter().all(|n| state(&w, *n) == Some("open")));
 }

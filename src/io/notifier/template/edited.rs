@@ -151,9 +151,9 @@ mod tests {
     #[test]
     fn a5_edited_templates_are_there_after_a_restart_and_broken_ones_are_passed_over() {
         let mut saved = Saved::default();
-        saved.add(Table::Template, "emergency.en", MINE.as_bytes().to_vec());
+        saved.add(Table::Template, "emergency.en", MINE.as_bytes());
         for (key, text) in [("test.en", &b"Subject: {{"[..]), ("other.en", MINE.as_bytes()), ("outcome.fr", b"\xff")] {
-            saved.add(Table::Template, key, text.to_vec());
+            saved.add(Table::Template, key, text);
         }
         let templates = Templates::new(Keeper::default(), &saved);
         assert!(templates.get(Name::Emergency, Language::English).is_edited);

@@ -306,7 +306,7 @@ fn read(db: &Connection, progress: &AtomicU64) -> Result<Saved, Trouble> {
             if row.get::<_, u32>(2)? != sum(key, value) {
                 return Err(Trouble::Damaged);
             }
-            saved.add(table, key, value.to_vec());
+            saved.add(table, key, value);
             progress.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -317,7 +317,7 @@ fn read(db: &Connection, progress: &AtomicU64) -> Result<Saved, Trouble> {
         if row.get::<_, u32>(2)? != sum("", value) {
             return Err(Trouble::Damaged);
         }
-        saved.add(Table::Record, row.get::<_, i64>(0)?.to_string(), value.to_vec());
+        saved.add(Table::Record, row.get::<_, i64>(0)?.to_string(), value);
         progress.fetch_add(1, Ordering::Relaxed);
     }
     Ok(saved)
