@@ -2,8 +2,9 @@
 //!
 //! [`run`] is the daemon: it reads the [`config`], [`assemble`]s what the floors below work from, opens the sockets and
 //! starts the threads. [`front`] is the loop that receives everything and carries emergency calls, [`shards`] the threads
-//! for ordinary calls ([`lane`] where there are none), [`side`] the thread for all that no call waits for: log, metrics, alarms, notices, and [`serve`]
-//! with the [`api`] behind it. [`client`] has the commands that ask a running daemon.
+//! for ordinary calls ([`lane`] where there are none), [`side`] the thread for all that no call waits for: log, metrics,
+//! alarms, notices, and [`serve`] with the [`api`] and the [`pages`] behind it. [`client`] has the commands that ask a
+//! running daemon.
 //!
 //! Read [`run::run`] first, then [`front::Front`].
 
@@ -22,6 +23,7 @@ pub mod lane;
 mod leaving;
 pub mod log;
 mod names;
+mod pages;
 pub mod readiness;
 pub mod records;
 pub mod roster;

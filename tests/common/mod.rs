@@ -8,6 +8,7 @@
 pub mod baresip;
 pub mod callers;
 pub mod child;
+pub mod chromium;
 pub mod clock;
 pub mod crowd;
 pub mod dnsmasq;

@@ -4,6 +4,8 @@
 //! call: what runs is asked of the threads that carry it, a slice at a time ([`ask`](super::ask)), what is configured is
 //! read from what was taken last, and changes go to the thread that controls the daemon.
 //!
+//! The [`pages`] are served beside it.
+//!
 //! Read [`Api`] first, then [`router`].
 
 pub mod agents;
@@ -25,6 +27,7 @@ mod templates;
 mod test_call;
 pub mod time;
 mod trunks;
+mod whoami;
 
 pub use events::{BACKLOG, Events, Happened};
 
@@ -33,6 +36,7 @@ use super::board::Board;
 use super::config::{Http, Role};
 use super::control::ToControl;
 use super::front::Command;
+use super::pages;
 use super::readiness::Readiness;
 use super::side::Status;
 use crate::io::notifier::Question;
@@ -121,6 +125,7 @@ const ANYBODY: Allowed = Allowed(&[Role::Viewer, Role::Operator, Role::Agent]);
 pub fn router(api: Api) -> Router {
     let v1 = Router::new()
         .merge(resource("/openapi.json", get(openapi::show), ANYBODY))
+        .merge(resource("/whoami", get(whoami::show), ANYBODY))
         .merge(resource("/alarms", get(alarms::list), LOOK))
         .merge(resource("/events", get(events::stream), LOOK))
         .merge(resource("/trunks", get(trunks::list), LOOK))
@@ -151,6 +156,7 @@ pub fn router(api: Api) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .nest("/api/v1", v1)
+        .merge(pages::of())
         .fallback(|| async { (StatusCode::NOT_FOUND, "not in this version\n") })
         .layer(from_fn_with_state(api.clone(), check_source))
         .with_state(api)

@@ -1,0 +1,65 @@
+//! The built pages that are committed, and what they are built from.
+#![allow(unreachable_pub)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn web() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("web")
+}
+
+fn files(of: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![of.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(of).unwrap().to_owned(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn node(words: &[&str]) -> (bool, String) {
+    let output = Command::new("node").args(words).current_dir(web()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text)
+}
+
+#[test]
+fn the_committed_pages_are_what_their_source_is_built_to() {
+    if !common::chromium::has_modules() {
+        return;
+    }
+    let (fits, said) = node(&["node_modules/typescript/bin/tsc", "--noEmit"]);
+    assert!(fits, "{said}");
+    let out = tempfile::tempdir().unwrap();
+    let (built, said) = node(&["build.mjs", out.path().to_str().unwrap()]);
+    assert!(built, "{said}");
+    let (committed, built) = (files(&web().join("dist")), files(out.path()));
+    assert!(committed.keys().eq(built.keys()), "{:?}, and built {:?}", committed.keys(), built.keys());
+    for (name, bytes) in &committed {
+        assert!(built.get(name) == Some(bytes), "{} is not what it is built to; npm run build --prefix web", name.display());
+    }
+}
+
+#[test]
+fn the_lock_file_names_every_package_with_its_digest_and_no_host() {
+    let text = std::fs::read_to_string(web().join("package-lock.json")).unwrap();
+    let lock: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let packages = lock["packages"].as_object().unwrap().iter().filter(|(name, _)| !name.is_empty());
+    let mut count = 0;
+    for (name, package) in packages {
+        count += 1;
+        assert!(package["integrity"].as_str().is_some_and(|i| i.starts_with("sha512-")), "{name}");
+        assert!(package.get("resolved").is_none(), "{name}");
+    }
+    assert!(count >= 4, "{count}");
+}
