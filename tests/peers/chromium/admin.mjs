@@ -256,7 +256,7 @@ const steps = {
 		const ada = p.getByRole("article", { name: "ada" });
 		await ada.getByText("set agent.mailbox").waitFor();
 		await b.look("readiness");
-		await api(OPERATOR, "PATCH", "agents/ada", { mailbox: "ada@example.com" });
+		await api(OPERATOR, "PATCH", "agents/ada", { mailbox: "ada@example.com", peer: "pbx" });
 		await ada.getByRole("button", { name: "Look again" }).click();
 		await ada.getByText("set agent.mailbox").waitFor({ state: "detached" });
 		await p.getByLabel("Only what is missing").uncheck();
@@ -276,6 +276,9 @@ const steps = {
 		await ada.getByRole("button", { name: "Test call" }).click();
 		await ada.getByText("The test call went all the way.").waitFor({ timeout: 60_000 });
 		await ada.getByText("answered").waitFor();
+		await p.getByRole("button", { name: "Look again" }).first().click();
+		await p.waitForTimeout(500);
+		check(await ada.getByText("The test call went all the way.").isVisible(), "what came of it stays");
 		await b.look("readiness-test-call");
 	},
 

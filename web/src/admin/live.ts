@@ -129,15 +129,14 @@ export class LiveView implements View {
 		const { alarms, counts, trunks } = this;
 		const [free, all] = (trunks ?? []).reduce(([f, a], t) => [f + (t.free ?? 0), a + (t.free ?? 0) + (t.leased ?? 0)], [0, 0]);
 		const of = (state: Trunk["state"]) => trunks?.filter((t) => t.state === state).length ?? 0;
-		const [down, unknown, many] = [of("inactive"), of("unknown"), `of ${trunks?.length ?? 0}`];
+		const [down, unknown] = [of("inactive"), of("unknown")];
 		const isShort = all > 0 && free * 10 < all;
 		return [
 			tile("Alarms", alarms?.length, alarms?.length ? mark("bad", "raised") : mark("good", "none")),
 			tile("Emergency calls", counts?.emergency, counts?.emergency ? mark("warn", "up now") : mark("idle", "none up")),
 			tile("Ordinary calls", counts?.ordinary, mark("idle", counts?.ordinary ? "up now" : "none up")),
 			tile("Numbers free", trunks === null ? undefined : free, isShort ? mark("bad", `of ${all}`) : mark("good", `of ${all}`)),
-			tile("Trunks not down", trunks === null ? undefined : trunks.length - down,
-				down > 0 ? mark("bad", many) : unknown > 0 ? mark("idle", `${many}, ${unknown} not asked`) : mark("good", many)),
+			tile("Trunks", trunks?.length, down > 0 ? mark("bad", `${down} down`) : unknown > 0 ? mark("idle", `${unknown} not asked`) : mark("good", "all up")),
 		];
 	}
 

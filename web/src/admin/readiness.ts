@@ -29,6 +29,8 @@ export class ReadinessView implements View {
 	private site: Check[] = [];
 	private agents: Report[] = [];
 	private next: string | null = null;
+	/** Test calls by agent: what is known of the last one stays when the list is read anew. */
+	private readonly calls = new Map<string, { box: HTMLElement; runs: boolean }>();
 	private hasRead = false;
 	private isReading = false;
 
@@ -54,6 +56,7 @@ export class ReadinessView implements View {
 
 	forget(): void {
 		[this.site, this.agents, this.next, this.hasRead] = [[], [], null, false];
+		this.calls.clear();
 		for (const box of [this.summary, this.failed, this.siteBox, this.agentBox, this.moreBox]) fill(box);
 	}
 
@@ -103,15 +106,16 @@ export class ReadinessView implements View {
 	private card(report: Report): HTMLElement {
 		const bad = report.checks.filter((c) => !c.ok).length;
 		const title = newId("agent");
-		const steps = h("div", { class: "steps", role: "status" });
+		const known = this.calls.get(report.id) ?? { box: h("div", { class: "steps", role: "status" }), runs: false };
+		this.calls.set(report.id, known);
 		const again = button("Look again", () => void this.again(report.id, card), { "aria-describedby": title });
-		const call = button("Test call", () => void this.call(report.id, call, steps), { class: "operators", "aria-describedby": title });
+		const call = button("Test call", () => void this.call(report.id), { class: "operators", disabled: known.runs, "aria-describedby": title, "data-calls": report.id });
 		const card: HTMLElement = h("article", { class: "card", "aria-labelledby": title },
 			h("div", { class: "cardhead" }, h("h3", { id: title }, report.id),
 				h("span", { class: `mark ${bad === 0 ? "good" : "bad"}` }, icon(bad === 0 ? "good" : "bad"), bad === 0 ? "ready" : `${bad} missing`)),
 			this.checks(report.checks, "Everything is in place."),
 			h("div", { class: "actions" }, button("Open agent", () => this.openAgent(report.id), { "aria-describedby": title }), again, call),
-			steps);
+			known.box);
 		return card;
 	}
 
@@ -130,8 +134,15 @@ export class ReadinessView implements View {
 	}
 
 	/** The test number, dialed for real on this agent's path. */
-	private async call(id: string, pressed: HTMLButtonElement, box: HTMLElement): Promise<void> {
-		pressed.disabled = true;
+	private async call(id: string): Promise<void> {
+		const known = this.calls.get(id);
+		if (known === undefined || known.runs) return;
+		const box = known.box;
+		const runs = (yes: boolean) => {
+			known.runs = yes;
+			for (const b of this.agentBox.querySelectorAll<HTMLButtonElement>("[data-calls]")) if (b.dataset["calls"] === id) b.disabled = yes;
+		};
+		runs(true);
 		fill(box, note("idle", h("p", null, "The test number is being dialed; this takes a minute and a half at most…")));
 		try {
 			const { data } = await request<{ ok: boolean; steps: Step[] }>(`agents/${encodeURIComponent(id)}/test-call`, { method: "POST" });
@@ -141,7 +152,7 @@ export class ReadinessView implements View {
 		} catch (error) {
 			fill(box, note("bad", h("p", null, words(error))));
 		} finally {
-			pressed.disabled = false;
+			runs(false);
 		}
 	}
 }
