@@ -66,7 +66,7 @@ fn hang_up(pbx: &mut Peer, mut dialog: Dialog) {
 
 #[test]
 fn a7_an_operator_sees_what_goes_on_changes_agents_and_texts_and_finds_no_emergency_call_in_any_history() {
-    let world = world();
+    let mut world = world();
     let Some(mut browser) = Chromium::at("admin.mjs", &format!("http://{}", http(&world))) else { return };
     let mut pbx = Peer::udp(world.pbx());
     let psap = Psap::start(world.trunk_a(), world.trunk_a());
@@ -92,6 +92,10 @@ fn a7_an_operator_sees_what_goes_on_changes_agents_and_texts_and_finds_no_emerge
     }
     browser.does("records", secrets);
     browser.does("a-day", json!({}));
+    browser.does("watch-the-line", json!({}));
+    let same_port = ("E911D__HTTP__BIND", http(&world).to_string());
+    world.gateway.start_again(&[same_port]);
+    browser.does("line-lost", json!({}));
     world.gateway.reload(|text| text.replace(OPERATOR, "operator-fedcba9876543210"));
     browser.does("token-gone", json!({}));
 }

@@ -318,9 +318,29 @@ const steps = {
 		same(await field(p, "Contacts").inputValue(), "typed@example.com", "what I typed");
 		await goTo(p, "Templates");
 		same(await text.inputValue(), "Subject: Not saved\n\nNot saved.\n", "what I typed");
-		await p.clock.fastForward(DAY + 60_000);
-		await p.getByRole("heading", { name: "Sign in" }).waitFor();
+		await p.clock.fastForward(DAY / 2 + 60_000);
+		await p.getByText("nothing was typed or clicked here for 12 hours").waitFor();
 		await p.context().close();
+	},
+
+	/** What the page says of its line from now on. */
+	async "watch-the-line"(b) {
+		await goTo(b.page, "Live");
+		await b.page.locator(".line").getByText("Live").waitFor();
+		await b.page.evaluate(() => {
+			globalThis.lines = [];
+			new MutationObserver(() => globalThis.lines.push(document.querySelector(".line").textContent)).observe(document.querySelector(".line"), { childList: true });
+		});
+	},
+
+	/** The gateway has died and come back meanwhile. */
+	async "line-lost"(b) {
+		const p = b.page;
+		await p.waitForFunction(() => globalThis.lines.includes("Reconnecting") && globalThis.lines.at(-1) === "Live");
+		await p.getByText("cannot be reached").waitFor({ state: "detached" });
+		await goTo(p, "Agents");
+		await rows(p, "Agents").filter({ hasText: "Ada Lovelace" }).waitFor();
+		b.complaints = b.complaints.filter((c) => !/ERR_|net::/.test(c));
 	},
 
 	/** The gateway forgets the token of this page. */

@@ -74,7 +74,7 @@ function rows(wrong: WrongRow[], lines: string[]): HTMLElement {
 	return table("Wrong rows", [
 		{ head: "Line", number: true, cell: (r: WrongRow) => r.line },
 		{ head: "Column", cell: (r) => (r.field === "" ? "whole row" : r.field) },
-		{ head: "What is wrong", cell: (r) => mark("bad", r.message) },
+		{ head: "What is wrong", long: true, cell: (r) => mark("bad", r.message) },
 		{ head: "The row", long: true, cell: (r) => h("code", { class: "row" }, (lines[r.line - 1] ?? "").trim()) },
 	], wrong);
 }

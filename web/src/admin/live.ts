@@ -33,6 +33,8 @@ export class LiveView implements View {
 	private trunks: Trunk[] | null = null;
 	private timer = 0;
 	private readonly waiting = new Map<string, number>();
+	/** Which list could not be read, and why. */
+	private readonly missed = new Map<string, string>();
 
 	constructor() {
 		const part = (title: string, id: string, box: HTMLElement) => h("section", { "aria-labelledby": id }, h("h2", { id }, title), box);
@@ -57,6 +59,7 @@ export class LiveView implements View {
 	forget(): void {
 		this.hide();
 		this.alarms = this.calls = this.counts = this.trunks = null;
+		this.missed.clear();
 		for (const box of [this.tiles, this.alarmBox, this.callBox, this.trunkBox, this.wrong]) fill(box);
 	}
 
@@ -72,6 +75,7 @@ export class LiveView implements View {
 		if (event === "calls") {
 			this.counts = data as Counts;
 			this.soon("calls", () => this.readCalls());
+			this.soon("trunks", () => this.readTrunks());
 		}
 	}
 
@@ -89,7 +93,9 @@ export class LiveView implements View {
 		const began = session.token;
 		const done = (why: string | null) => {
 			if (session.token === null || session.token !== began) return;
-			fill(this.wrong, why !== null && note("bad", h("p", null, why)));
+			if (why === null) this.missed.delete(what);
+			else this.missed.set(what, why);
+			fill(this.wrong, ...[...new Set(this.missed.values())].map((text) => note("bad", h("p", null, text))));
 			this.draw();
 		};
 		void read().then(() => done(null), (error) => done(words(error))).finally(() => setTimeout(() => {

@@ -51,6 +51,8 @@ export class Shell {
 				h("nav", { "aria-label": "Pages" }, list),
 				h("div", { class: "foot" }, this.line, button("Sign out", () => void this.signOut(), { class: "quiet" }))),
 			main);
+		// A browser has few connections to one gateway: a tab that nobody sees holds none.
+		document.addEventListener("visibilitychange", () => { if (!this.element.hidden) this.listen(!document.hidden); });
 		addEventListener("hashchange", () => { if (!this.element.hidden) this.route(true); });
 	}
 
@@ -60,7 +62,12 @@ export class Shell {
 		document.documentElement.dataset["role"] = role;
 		this.shown = null;
 		this.route(false);
+		this.listen(true);
+	}
+
+	private listen(yes: boolean): void {
 		this.listening?.abort();
+		if (!yes) return;
 		this.listening = new AbortController();
 		const heard = (name: string, data: unknown) => this.views.forEach((view) => view.heard?.(name, data));
 		const connected = (yes: boolean) => {
