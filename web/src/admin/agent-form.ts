@@ -59,6 +59,7 @@ export class AgentForm {
 		this.idInput = null;
 		fill(this.said);
 		const form = h("form", { novalidate: true, onsubmit: (event: Event) => { event.preventDefault(); void this.save(); } });
+		form.addEventListener("input", (event) => this.calm(event.target));
 		if (agent === null) form.append(this.idField());
 		for (const group of GROUPS) {
 			const fields = group.fields.map((field) => this.field(field, agent, mayEdit));
@@ -227,6 +228,16 @@ export class AgentForm {
 		if (error) fill(error, mark("bad", message));
 		input?.setAttribute("aria-invalid", "true");
 		input?.focus();
+	}
+
+	/** What is being corrected is not called wrong. */
+	private calm(target: EventTarget | null): void {
+		for (const [key, input] of this.inputs) {
+			if (input !== target || !input.hasAttribute("aria-invalid")) continue;
+			input.removeAttribute("aria-invalid");
+			const error = this.errors.get(key);
+			if (error) fill(error);
+		}
 	}
 
 	private unmark(): void {

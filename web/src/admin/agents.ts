@@ -143,7 +143,7 @@ function searched(agent: Agent): string {
 
 function contacts(agent: Agent): Node {
 	const text = String(agent["contacts"] ?? "");
-	if (text === "") return mark("warn", "site's only");
+	if (text === "") return mark("warn", "none of her own");
 	const list = text.split(";").map((c) => c.trim()).filter((c) => c !== "");
 	return h("span", { class: "block-list" }, ...list.map((c) => h("span", null, c)));
 }
