@@ -45,7 +45,8 @@ fn ask(at: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (
     let host = if headers.contains("Host: ") { String::new() } else { format!("Host: {at}\r\n") };
     let mut stream = TcpStream::connect(at).unwrap();
     let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}").unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+        .unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     (text.split(' ').nth(1).unwrap().parse().unwrap(), text)
@@ -104,7 +105,12 @@ fn a7_an_operator_sees_what_goes_on_changes_agents_and_texts_and_finds_no_emerge
 fn the_page_is_sent_with_its_policy_to_our_own_name_alone_and_once() {
     let world = world();
     let at = http(&world);
-    for (path, kind) in [("/admin", "text/html"), ("/admin/admin.js", "text/javascript"), ("/admin/admin.css", "text/css")] {
+    for (path, kind) in [
+        ("/admin", "text/html"),
+        ("/admin/", "text/html"),
+        ("/admin/admin.js", "text/javascript"),
+        ("/admin/admin.css", "text/css"),
+    ] {
         let (status, answer) = ask(at, "GET", path, "", "");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let has = |line: &str| assert!(head.lines().any(|l| l.starts_with(line)), "{path} lacks {line}: {head}");

@@ -29,8 +29,9 @@ const STYLE: &str = "text/css; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// What `npm run build` made.
-const FILES: [File; 4] = [
+const FILES: [File; 5] = [
     File { path: "/admin", kind: HTML, bytes: include_bytes!("../../web/dist/admin/index.html") },
+    File { path: "/admin/", kind: HTML, bytes: include_bytes!("../../web/dist/admin/index.html") },
     File { path: "/admin/admin.js", kind: SCRIPT, bytes: include_bytes!("../../web/dist/admin/admin.js") },
     File { path: "/admin/admin.css", kind: STYLE, bytes: include_bytes!("../../web/dist/admin/admin.css") },
     File { path: "/admin/icon.svg", kind: PICTURE, bytes: include_bytes!("../../web/dist/admin/icon.svg") },

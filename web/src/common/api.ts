@@ -44,6 +44,7 @@ export async function request<T>(path: string, wanted: Wanted = {}): Promise<Ans
 async function refusal(response: Response): Promise<Refused> {
 	try {
 		const { error } = await response.json();
+		if (error.code === "too_slow") return new Refused(response.status, error.code, "The gateway did not answer in time. It may have done it all the same: look before you ask again.", "", []);
 		return new Refused(response.status, error.code, error.message, error.field ?? "", error.rows ?? []);
 	} catch {
 		return new Refused(response.status, "unknown", `The gateway answers ${response.status}.`, "", []);
