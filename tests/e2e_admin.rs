@@ -16,6 +16,8 @@ const VIEWER: &str = "viewer-0123456789abcdef";
 const AGENT: &str = "agent-0123456789abcdef";
 /// Whom an ordinary call goes to.
 const NUMBER: &str = "+12125550123";
+/// Who calls back.
+const PSAP: &str = "+12065559110";
 
 /// A gateway with a token for each role, an agent in its file and two that were added.
 fn world() -> World {
@@ -60,6 +62,19 @@ fn call(pbx: &mut Peer, world: &World, dialed: &str) -> Dialog {
     pbx.ack(&call, &answer)
 }
 
+/// The PSAP calls a leased number by the trunk, and the PBX answers.
+fn call_back(pbx: &mut Peer, world: &World, number: &str) -> (Peer, Dialog) {
+    let mut caller = Peer::udp(SocketAddr::new(world.trunk_a().ip(), 5070));
+    let call = Outgoing::new(world.at(), PSAP, &world.uri(number));
+    caller.invite(&call);
+    let invite = pbx.request("INVITE");
+    pbx.answer(&invite, "alice");
+    let answer = caller.response("INVITE", 200);
+    let dialog = caller.ack(&call, &answer);
+    pbx.request("ACK");
+    (caller, dialog)
+}
+
 fn hang_up(pbx: &mut Peer, mut dialog: Dialog) {
     pbx.in_dialog(&mut dialog, "BYE", "");
     pbx.response("BYE", 200);
@@ -77,10 +92,18 @@ fn a7_an_operator_sees_what_goes_on_changes_agents_and_texts_and_finds_no_emerge
     let emergency = call(&mut pbx, &world, "911");
     let ordinary = call(&mut pbx, &world, NUMBER);
     let shown = psap.legs().into_iter().map(|leg| leg.number).find(|number| number.starts_with("+1425")).expect("a lease");
-    let secrets = json!({"secrets": [shown, "Alice"], "ordinary": NUMBER});
+    let secrets = json!({"secrets": [shown, "Alice", PSAP], "ordinary": NUMBER});
     browser.does("calls-up", secrets.clone());
     hang_up(&mut pbx, emergency);
     hang_up(&mut pbx, ordinary);
+    browser.does("nothing-up", json!({}));
+
+    let (mut caller, mut callback) = call_back(&mut pbx, &world, &shown);
+    browser.does("callback-up", secrets.clone());
+    caller.in_dialog(&mut callback, "BYE", "");
+    let bye = pbx.request("BYE");
+    pbx.reply(&bye, "200 OK", "", "", "");
+    caller.response("BYE", 200);
     browser.does("nothing-up", json!({}));
 
     world.gateway.reload(|text| text.replace("[routing]", "[rooting]"));

@@ -80,6 +80,14 @@ const steps = {
 		await seen.context().close();
 	},
 
+	async "callback-up"(b, { secrets }) {
+		const p = b.page;
+		await rows(p, "Calls that are up").filter({ hasText: "Callback" }).filter({ hasText: "talking" }).waitFor();
+		const text = await p.locator("body").innerText();
+		for (const secret of secrets) check(!text.includes(secret), `${secret} is shown`);
+		await b.look("live-callback");
+	},
+
 	async "alarm-raised"(b) {
 		await b.page.locator(".alarms").getByText("The config file has mistakes").waitFor({ timeout: 5_000 });
 		await b.look("live-alarm");
