@@ -169,7 +169,7 @@ export class LiveView implements View {
 			{ head: "State", cell: (c) => c.state },
 			{ head: "From", cell: (c) => (c.kind === "ordinary" ? c.from : hidden()) },
 			{ head: "To", cell: (c) => (c.kind === "ordinary" ? c.to : hidden()) },
-			{ head: "Trunk", cell: (c) => c.trunk ?? "none yet" },
+			{ head: "Trunk", cell: (c) => c.trunk ?? "–" },
 			{ head: "Lasts", number: true, cell: (c) => lasting(c.since) },
 		];
 		const more = (this.counts?.emergency ?? 0) + (this.counts?.ordinary ?? 0) - this.calls.length;
