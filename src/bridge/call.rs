@@ -3,6 +3,7 @@
 //! Each leg is a pair of dialogs, so that each early dialog of the far side has one of its own on the near side
 //! (RFC 3261 section 12.1): whatever comes in one goes out in the other.
 
+use super::bindings::DeviceKey;
 use super::compose::Dress;
 use super::ordinary::Hunt;
 use super::read_back::ReadBack;
@@ -138,6 +139,20 @@ pub(super) struct Leg {
     pub(super) fate: Fate,
     /// How an emergency leg was placed, should it have to be placed once more.
     pub(super) placed: Option<Box<Placement>>,
+    /// The device that it goes to, where that has registered.
+    pub(super) phone: Option<Box<Phone>>,
+}
+
+/// A leg's way to a device that has registered.
+#[derive(Clone)]
+pub(super) struct Phone {
+    pub(super) device: DeviceKey,
+    /// The flows along which it was rung; the last one is the leg's.
+    pub(super) tried: SmallVec<[Flow; 2]>,
+    /// The callback number that was called; none: an ordinary call.
+    pub(super) called: Option<E164>,
+    /// Its connection was lost after it had said that it rings.
+    pub(super) lost: bool,
 }
 
 /// How an emergency leg is placed.
@@ -171,7 +186,18 @@ pub(super) enum Fate {
 
 impl Leg {
     pub(super) fn new(id: LegId, invite: ClientKey, far: DialogKey, dress: Dress) -> Self {
-        Self { id, invite, far, root: far, near: None, forks: SmallVec::new(), dress, fate: Fate::Open, placed: None }
+        Self {
+            id,
+            invite,
+            far,
+            root: far,
+            near: None,
+            forks: SmallVec::new(),
+            dress,
+            fate: Fate::Open,
+            placed: None,
+            phone: None,
+        }
     }
 
     /// All dialogs of it, towards both sides.

@@ -82,7 +82,9 @@ impl Shard {
                 let placement = Placement { trunk, target, shown, form: body, location, test, moved: None, min_se: None };
                 self.place(CallKey::of(call), leg, placement, now);
             }
-            CallEffect::Ring { call, leg, device, called } => self.ring(CallKey::of(call), leg, &device, *called.reveal(), now),
+            CallEffect::Ring { call, leg, device, called } => {
+                self.ring(CallKey::of(call), leg, &device, *called.reveal(), SmallVec::new(), now);
+            }
             CallEffect::FreeLine { call, agent } => self.free_line(call, &agent, now),
             CallEffect::GiveUp { call, leg, because } => self.give_up_leg(CallKey::of(call), leg, reason(because), now),
             CallEffect::Progress { call, leg } => {
@@ -196,8 +198,21 @@ impl Shard {
     }
 
     /// A callback's leg to a device, an alternate or the desk (CONTRACT "The callback leg").
-    fn ring(&mut self, key: CallKey, leg: LegId, device: &Device, called: E164, now: Time) {
-        let Some(Way { uri, flow, routes, along_flow }) = self.way_to(device) else {
+    /// A registered one is rung along another flow than those `tried`.
+    pub(super) fn ring(
+        &mut self,
+        key: CallKey,
+        leg: LegId,
+        device: &Device,
+        called: E164,
+        tried: SmallVec<[Flow; 2]>,
+        now: Time,
+    ) {
+        let way = match device {
+            Device::Registered(device) => self.way_to_registered(*device, &tried),
+            _ => self.way_to(device),
+        };
+        let Some(Way { uri, flow, routes, along_flow }) = way else {
             return self.tell_story(Some(Input::Leg { call: key.id(), leg, event: LegEvent::Unreachable }), now);
         };
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -229,6 +244,9 @@ impl Shard {
             let body = Dress::Open.body(&msg);
             self.endpoint.send(invite, w.finish_body(&body), now);
             self.add_leg(key, Leg::new(leg, invite, far, Dress::Open));
+            if let Device::Registered(device) = device {
+                self.note_phone(key, leg, *device, Some(called), tried, now);
+            }
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.invite = Some(msg);
@@ -242,7 +260,7 @@ impl Shard {
         let (fate, status) = (leg.fate, msg.status());
         if status < 300 {
             self.learn(key, id, &msg);
-        } else if self.place_again(key, id, &msg, now) {
+        } else if self.place_again(key, id, &msg, now) || is_flow_failure(status) && self.ring_along_next_flow(key, id, now) {
             return;
         }
         let Some(far) = self.calls.get(key).and_then(|c| c.leg(id)).map(|l| l.far) else { return };
@@ -286,7 +304,7 @@ impl Shard {
         let Some(call) = self.calls.get(key) else { return };
         let storys = call.kind.is_storys();
         let rings = self.endpoint.is_unanswered(tx);
-        if !rings && self.place_next_way(key, id, unreachable, now) {
+        if !rings && (self.place_next_way(key, id, unreachable, now) || self.ring_along_next_flow(key, id, now)) {
             return;
         }
         let Some(leg) = self.calls.get(key).and_then(|c| c.leg(id)) else { return };
@@ -317,6 +335,7 @@ impl Shard {
         let Some(call) = self.calls.get(key).filter(|c| c.kind.is_storys()) else { return };
         let Some(leg) = call.leg(id).filter(|l| l.fate == Fate::Open) else { return };
         let Some(flow) = self.endpoint.dialog(leg.root).map(|d| d.flow) else { return };
+        self.note_lost(key, id);
         self.ask_for_health(Errand::Reopen(key, id), Flow { connection: 0, ..flow }, &flow.remote.to_string(), now);
     }
 
@@ -361,7 +380,7 @@ impl Shard {
 
     pub(super) fn way_to(&self, device: &Device) -> Option<Way> {
         match device {
-            Device::Registered(device) => self.way_to_registered(*device),
+            Device::Registered(device) => self.way_to_registered(*device, &[]),
             Device::AtPeer(peer, user) => {
                 let link = self.setup.links.peers.get(usize::from(peer.0))?;
                 Some(Way::direct(link.uri(user.reveal(), false), link.flow))
@@ -378,9 +397,10 @@ impl Shard {
         }
     }
 
-    /// A registered device: its Contact, by its Path, along its flow.
-    pub(super) fn way_to_registered(&self, device: DeviceId) -> Option<Way> {
-        let binding = self.phones.bindings().get(DeviceKey::of(device))?;
+    /// A registered device: its Contact, by its Path, along the flow that it was heard by last, `tried` ones left out.
+    pub(super) fn way_to_registered(&self, device: DeviceId, tried: &[Flow]) -> Option<Way> {
+        let flows = self.phones.bindings().flows_of(DeviceKey::of(device));
+        let binding = flows.into_iter().find(|b| !tried.contains(&b.flow))?;
         Some(Way { uri: binding.uri.clone(), flow: binding.flow, routes: binding.path.clone(), along_flow: true })
     }
 }
@@ -427,6 +447,11 @@ fn request_uri(target: &Target, link: &Link, protected: bool) -> (String, Option
         Target::Contingency(number) => (format!("{scheme}:{}@{host}{transport};user=phone", number.reveal()), None),
         Target::Urn(urn) => (urn.clone(), Some(format!("<{scheme}:{host}{transport};lr>").into())),
     }
+}
+
+/// The edge proxy has lost the flow, or got no answer along it (RFC 5626 section 5.3.2 and section 11.5).
+const fn is_flow_failure(status: u16) -> bool {
+    matches!(status, 408 | 430)
 }
 
 fn marks(msg: &Message) -> Marks {
@@ -532,6 +557,7 @@ mod tests {
             links: Arc::new(links),
             locals: Arc::new(Locals(vec![local])),
             secret: 7,
+            node: Arc::from("gw"),
             era: 0,
             shards: 1,
             access: Arc::new(Access::default()),

@@ -273,6 +273,7 @@ impl Classifier {
                 origin == Origin::Stranger
                     || self.lane.concerns(origin, &CalledUris::of(msg).called())
                     || self.may_ring_a_phone(origin, msg)
+                    || is_an_instances(msg.uri())
             }
             Method::Cancel | Method::Ack => first.has_invite_of(msg),
             _ => true,
@@ -290,6 +291,11 @@ impl Classifier {
         let inbound = matches!(origin, Origin::Trunk(_) | Origin::Both(..));
         inbound && !self.phones.is_empty() && number_in(msg.uri()).is_some_and(|n| self.phones.contains(&n))
     }
+}
+
+/// Whether this may be a GRUU: the instance of somebody (RFC 5627).
+fn is_an_instances(uri: &[u8]) -> bool {
+    memchr::memmem::find(uri, b";gr=").is_some()
 }
 
 #[cfg(test)]

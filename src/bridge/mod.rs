@@ -17,6 +17,7 @@ mod dialog;
 mod emergency;
 mod extensions;
 mod failover;
+mod flows;
 mod health;
 mod inside;
 mod kept;

@@ -15,7 +15,7 @@ use crate::emergency::facts::{DeviceId, LegId, Origin, PeerId, Side as Beside, T
 use crate::emergency::path::{asks_for_protection, routes_for, without_separators};
 use crate::sip::dialog::without_tag;
 use crate::sip::header::NameAddr;
-use crate::sip::{Message, Name};
+use crate::sip::{Flow, Message, Name};
 use crate::words::{E164, Private, Time};
 use record::Ticket;
 use smallvec::SmallVec;
@@ -33,7 +33,7 @@ pub(super) struct Hunt {
 
 /// One place to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hop {
+pub(super) enum Hop {
     Trunk(TrunkId),
     Peer(PeerId),
     /// A device that registered here.
@@ -56,6 +56,7 @@ impl Shard {
         let Some(msg) = &call.invite else { return };
         let protected = asks_for_protection(msg.uri());
         let (faults, user, origin) = (msg.faults(), dialed_user(msg.uri()).unwrap_or_default(), call.origin);
+        let uri = msg.bytes().slice_ref(msg.uri());
         let (exhausted, beyond) = (msg.max_forwards() == Some(0), Beyond::of(msg));
         let from = NameAddr::parse(msg.get(Name::From).unwrap_or_default()).map(|n| user_of(n.uri)).unwrap_or_default();
         let ticket = Some(Ticket::new(origin, from, user.clone(), now));
@@ -69,7 +70,15 @@ impl Shard {
         if let Some(beyond) = beyond {
             return self.refuse_beyond(key, beyond, now);
         }
-        let mut hops = self.hops(origin, &user);
+        let instance = self.instance_called(&uri);
+        let mut hops = match instance {
+            Some(device) => device.map(|d| Hop::Device(d.id())).into_iter().collect(),
+            None => self.hops(origin, &user),
+        };
+        // RFC 5627 section 5.1: somebody's, who is not there.
+        if instance == Some(None) {
+            return self.refuse(key, 480, None, "", now);
+        }
         if hops.is_empty() {
             return self.refuse(key, 404, None, "No route matches the number", now);
         }
@@ -193,13 +202,14 @@ impl Shard {
                 Hop::Device(_) => ticket.tried(None, None),
             }
         }
-        self.place_ordinary(key, hop, id, now);
+        self.place_ordinary(key, hop, id, SmallVec::new(), now);
     }
 
-    fn place_ordinary(&mut self, key: CallKey, hop: Hop, id: LegId, now: Time) {
+    /// A leg to this hop; where that is a device, along another flow than those `tried`.
+    pub(super) fn place_ordinary(&mut self, key: CallKey, hop: Hop, id: LegId, tried: SmallVec<[Flow; 2]>, now: Time) {
         let asked = self.calls.get(key).and_then(|c| c.invite.as_ref()).map(|m| m.uri()).unwrap_or_default();
         let (user, protected) = (dialed_user(asked).unwrap_or_default(), asks_for_protection(asked));
-        let Some(Way { uri, flow, routes, along_flow }) = self.way_of(hop, &user, protected) else {
+        let Some(Way { uri, flow, routes, along_flow }) = self.way_of(hop, &user, protected, &tried) else {
             return self.try_next_hop(key, 503, now);
         };
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -224,6 +234,9 @@ impl Shard {
             let body = Dress::Open.body(&msg);
             self.endpoint.send(invite, w.finish_body(&body), now);
             self.add_leg(key, Leg::new(id, invite, far, Dress::Open));
+            if let Hop::Device(device) = hop {
+                self.note_phone(key, id, device, None, tried, now);
+            }
             let silence = self.setup.site.placing.silence;
             self.wakes.arm(now + silence, Wake::Silence(key, id));
         }
@@ -253,7 +266,7 @@ impl Shard {
     }
 
     fn is_secure(&self, hop: Hop) -> bool {
-        self.way_of(hop, "", true).is_some_and(|way| way.flow.transport.is_secure())
+        self.way_of(hop, "", true, &[]).is_some_and(|way| way.flow.transport.is_secure())
     }
 
     /// It was asked for by `sips:`, and nothing that it could take has TLS (RFC 5630 section 5.3).
@@ -269,11 +282,11 @@ impl Shard {
         self.over(key);
     }
 
-    fn way_of(&self, hop: Hop, user: &str, protected: bool) -> Option<Way> {
+    fn way_of(&self, hop: Hop, user: &str, protected: bool, tried: &[Flow]) -> Option<Way> {
         let link = match hop {
             Hop::Trunk(t) => self.setup.links.trunks.get(usize::from(t.0))?,
             Hop::Peer(p) => self.setup.links.peers.get(usize::from(p.0))?,
-            Hop::Device(device) => return self.way_to_registered(device),
+            Hop::Device(device) => return self.way_to_registered(device, tried),
         };
         Some(Way::direct(link.uri(user, protected), link.flow))
     }
@@ -283,7 +296,7 @@ impl Shard {
         let site = &self.setup.site;
         let agent = E164::from_neighbour(user.as_bytes()).and_then(|n| self.setup.links.phones.get(&n));
         let agent = agent.and_then(|a| site.agents.get(a.0 as usize));
-        agent.into_iter().flat_map(|a| self.phones.bindings().of(a.id.reveal()).rev()).map(|(key, _)| Hop::Device(key.id()))
+        agent.into_iter().flat_map(|a| self.phones.bindings().devices_of(a.id.reveal())).map(|key| Hop::Device(key.id()))
     }
 
     /// The caller has been answered.

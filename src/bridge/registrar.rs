@@ -4,11 +4,11 @@
 //! kept in memory who has not shown a password. Registrations outlive the process as rows in [`Table::Device`] (RULES B1).
 
 use super::access::{Access, Gate, Look, Shown};
-use super::bindings::{Bindings, Contacts, DeviceKey, KeptDevice, OutOfOrder, Wish, Wishes};
+use super::bindings::{Binding, BindingKey, Bindings, Contacts, DeviceKey, KeptDevice, OutOfOrder, Wish, Wishes, urn_of};
 use super::call::CallKey;
 use super::inside::is_inside;
 use super::shard::{Do, Shard, Wake};
-use crate::emergency::facts::{DeviceId, Input, Origin, Side};
+use crate::emergency::facts::{Input, Origin, Side};
 use crate::sip::header::{NameAddr, seconds, token_in_list, values};
 use crate::sip::write::Writer;
 use crate::sip::{Flow, Message, Method, Name, ServerKey};
@@ -24,6 +24,12 @@ const SHORTEST: u32 = 60;
 const LONGEST: u32 = 3600;
 /// Contacts in one REGISTER.
 const MOST_CONTACTS: usize = 16;
+/// What of RFC 3327, RFC 5626 and RFC 5627 a REGISTER may ask for.
+const EXTENSIONS: [&str; 3] = ["path", "outbound", "gruu"];
+/// How often the far end of a flow is to show that it is there, in seconds (RFC 5626 section 4.4): NATs forget datagrams
+/// sooner than connections.
+const FLOW_TIMER: u64 = 120;
+const FLOW_TIMER_UDP: u64 = 30;
 /// An answer to a stranger is no larger than so many times the question (RULES B7): nobody is flooded by way of us.
 const MOST_GAIN: usize = 3;
 
@@ -38,6 +44,11 @@ pub(super) struct Phones {
 impl Phones {
     pub(super) fn new(secret: u64) -> Self {
         Self { gate: Gate::new(secret), bindings: Bindings::default(), shown: None }
+    }
+
+    /// The device of a call is known by it.
+    pub(super) fn note_call(&mut self, device: DeviceKey, call: CallKey) {
+        self.bindings.note_call(device, call);
     }
 
     pub(super) const fn bindings(&self) -> &Bindings {
@@ -115,7 +126,8 @@ impl Shard {
         let Some(shown) = self.phones.shown.take().filter(|s| self.phones.gate.admit(*s, now)) else {
             return self.challenge(tx, msg, now);
         };
-        let unknown: Vec<_> = msg.all(Name::Require).flat_map(values).filter(|t| !t.eq_ignore_ascii_case(b"path")).collect();
+        let is_known = |tag: &&[u8]| EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
+        let unknown: Vec<_> = msg.all(Name::Require).flat_map(values).filter(|tag| !is_known(tag)).collect();
         if !unknown.is_empty() {
             return self.answer(tx, 420, now, |w| {
                 w.header("Unsupported", &unknown.join(&b", "[..]));
@@ -126,6 +138,10 @@ impl Shard {
         let Some(agent) = agent.filter(|id| to.is_some_and(|user| user.eq_ignore_ascii_case(id.as_bytes()))) else {
             return self.answer(tx, 403, now, |_| {});
         };
+        // RFC 5626 section 6. Who only supports it is registered without: being refused it might not come back.
+        if !first_hop_knows_outbound(msg) && msg.all(Name::Require).any(|r| token_in_list(r, "outbound")) {
+            return self.answer(tx, 439, now, |_| {});
+        }
         let wishes = match read(msg, flow, now) {
             Ok(wishes) => wishes,
             Err(423) => {
@@ -140,25 +156,31 @@ impl Shard {
                 w.header_num("Retry-After", 1);
             });
         };
-        self.list_devices(tx, msg, &agent, now);
+        self.list_devices(tx, msg, flow, &agent, now);
         if flow.transport.is_reliable() && !changes.there.is_empty() {
             self.out.push_back(Do::Keep(flow));
         }
         self.devices_gone(&changes.gone, now);
+        for key in &changes.there {
+            self.keep_binding(*key, now);
+            self.arm_binding(*key);
+        }
+        for (device, before) in changes.moved {
+            self.device_moved(device, before, flow, now);
+        }
         for key in changes.there {
-            self.keep_device(key, now);
-            self.arm_device(key);
-            self.tell_story(Some(Input::Registered { agent: shown.agent, device: key.id() }), now);
+            let Some(device) = self.phones.bindings.get(key).map(|b| b.device.id()) else { continue };
+            self.tell_story(Some(Input::Registered { agent: shown.agent, device }), now);
         }
     }
 
-    /// A device's time may be over.
-    pub(super) fn device_due(&mut self, device: DeviceId, now: Time) {
-        let key = DeviceKey::of(device);
-        if self.phones.bindings.expire(key, now) {
-            self.devices_gone(&[key], now);
+    /// A binding's time may be over.
+    pub(super) fn binding_due(&mut self, key: BindingKey, now: Time) {
+        let (over, device) = self.phones.bindings.expire(key, now);
+        if over {
+            self.devices_gone(device.as_slice(), now);
         } else {
-            self.arm_device(key);
+            self.arm_binding(key);
         }
     }
 
@@ -174,7 +196,8 @@ impl Shard {
     pub(super) fn restore_devices(&mut self, saved: &Saved, now: Time) {
         for (row, value) in saved.rows(Table::Device) {
             let Ok(kept) = serde_json::from_slice::<KeptDevice<'_>>(value) else { continue };
-            if kept.format > KeptDevice::FORMAT {
+            // Another node has that flow.
+            if kept.format > KeptDevice::FORMAT || !kept.node.is_empty() && *kept.node != *self.setup.node {
                 continue;
             }
             let (agent, locals) = (self.setup.access.agent(&kept.agent), self.endpoint.locals());
@@ -188,19 +211,22 @@ impl Shard {
             match there {
                 Some((agent, key)) => {
                     if !saved.same_boot {
-                        self.keep_device(key, now);
+                        self.keep_binding(key, now);
                     }
-                    self.arm_device(key);
-                    self.tell_story(Some(Input::Registered { agent, device: key.id() }), now);
+                    self.arm_binding(key);
+                    if let Some(device) = self.phones.bindings.get(key).map(|b| b.device.id()) {
+                        self.tell_story(Some(Input::Registered { agent, device }), now);
+                    }
                 }
                 None => self.out.push_back(Do::Side(Side::Keep(Row::forget(Table::Device, row)))),
             }
         }
     }
 
-    fn keep_device(&mut self, key: DeviceKey, now: Time) {
+    fn keep_binding(&mut self, key: BindingKey, now: Time) {
         let era = self.setup.era;
-        let Some((name, kept)) = self.phones.bindings.row_of(key, || format!("{era:x}-{:x}", key.id().0), now) else { return };
+        let name = || format!("{era:x}-{:x}", key.number());
+        let Some((name, kept)) = self.phones.bindings.row_of(key, name, &self.setup.node, now) else { return };
         if let Ok(value) = serde_json::to_vec(&kept) {
             self.out.push_back(Do::Side(Side::Keep(Row::keep(Table::Device, name, value))));
         }
@@ -215,9 +241,9 @@ impl Shard {
         }
     }
 
-    fn arm_device(&mut self, key: DeviceKey) {
+    fn arm_binding(&mut self, key: BindingKey) {
         if let Some(at) = self.phones.bindings.arm(key) {
-            self.wakes.arm(at, Wake::Device(key.id()));
+            self.wakes.arm(at, Wake::Binding(key));
         }
     }
 
@@ -225,17 +251,20 @@ impl Shard {
     /// does not name is nobody, unless the flow is a single phone's.
     fn agent_at(&self, flow: Flow, msg: &Message) -> Option<Origin> {
         let access: &Access = &self.setup.access;
+        access.agent(&self.binding_at(flow, msg)?.agent).map(Origin::Agent)
+    }
+
+    /// Which binding a message by this flow is from.
+    pub(super) fn binding_at(&self, flow: Flow, msg: &Message) -> Option<&Binding> {
         let mut at = self.phones.bindings.at(flow);
         let newest = at.next()?;
         let from = || msg.get(Name::From).and_then(NameAddr::parse).and_then(|n| Uri::parse(n.uri)?.user);
         let alone = newest.path.is_empty() && at.all(|b| b.agent == newest.agent);
-        let binding = if alone {
-            newest
-        } else {
-            let from = from()?;
-            self.phones.bindings.at(flow).find(|b| b.agent.as_bytes().eq_ignore_ascii_case(from))?
-        };
-        access.agent(&binding.agent).map(Origin::Agent)
+        if alone {
+            return Some(newest);
+        }
+        let from = from()?;
+        self.phones.bindings.at(flow).find(|b| b.agent.as_bytes().eq_ignore_ascii_case(from))
     }
 
     fn challenge_stranger(&mut self, flow: Flow, msg: &Message, stale: bool, now: Time) {
@@ -260,16 +289,24 @@ impl Shard {
         });
     }
 
-    fn list_devices(&mut self, tx: ServerKey, msg: &Message, agent: &str, now: Time) {
+    fn list_devices(&mut self, tx: ServerKey, msg: &Message, flow: Flow, agent: &str, now: Time) {
         let Some(mut w) = self.endpoint.reply(tx, 200) else { return };
+        let supports = |tag: &str| msg.all(Name::Supported).any(|s| token_in_list(s, tag));
+        let to = msg.get(Name::To).and_then(NameAddr::parse).map_or(&b""[..], |to| to.uri);
+        let record = to.split(|b| matches!(b, b';' | b'?')).next().unwrap_or_default();
         for (_, b) in self.phones.bindings.of(agent) {
             let left = b.expires.since(now).as_secs().to_string();
-            let mut parts: SmallVec<[&[u8]; 9]> = SmallVec::new();
+            let mut parts: SmallVec<[&[u8]; 16]> = SmallVec::new();
             parts.extend([&b"<"[..], &b.uri, b">;expires=", left.as_bytes()]);
             if let Some((instance, reg_id)) = &b.instance {
                 parts.extend([&b";+sip.instance=\""[..], instance, b"\""]);
                 if !reg_id.is_empty() {
                     parts.extend([&b";reg-id="[..], reg_id]);
+                }
+                // RFC 5627 section 5.2: the same as long as the address of record and the instance are.
+                let urn = urn_of(instance);
+                if supports("gruu") && urn.iter().all(|c| c.is_ascii_alphanumeric() || b":._-".contains(c)) {
+                    parts.extend([&b";pub-gruu=\""[..], record, b";gr=", urn, b"\""]);
                 }
             }
             w.header_parts("Contact", &parts);
@@ -278,8 +315,13 @@ impl Shard {
         for path in msg.all(Name::Path) {
             w.header("Path", path);
         }
-        if msg.all(Name::Supported).any(|s| token_in_list(s, "path")) {
-            w.header("Supported", b"path");
+        let ours: Vec<_> = EXTENSIONS.into_iter().filter(|tag| supports(tag)).collect();
+        if !ours.is_empty() {
+            w.header("Supported", ours.join(", ").as_bytes());
+        }
+        if uses_outbound(msg) && msg.all(Name::Contact).flat_map(values).filter_map(NameAddr::parse).any(|c| is_numbered(&c)) {
+            w.header("Require", b"outbound");
+            w.header_num("Flow-Timer", if flow.transport.is_reliable() { FLOW_TIMER } else { FLOW_TIMER_UDP });
         }
         self.endpoint.respond(tx, 200, None, w.finish(), now);
     }
@@ -302,6 +344,7 @@ fn read(msg: &Message, flow: Flow, now: Time) -> Result<Wishes, u16> {
         return Err(400);
     }
     let own = |part: &[u8]| Bytes::copy_from_slice(part);
+    let outbound = uses_outbound(msg);
     let wish = |contact: &&[u8]| -> Result<Wish, u16> {
         let contact = NameAddr::parse(contact).ok_or(400u16)?;
         // A malformed parameter counts as absent (RFC 3261 section 20.10).
@@ -309,7 +352,7 @@ fn read(msg: &Message, flow: Flow, now: Time) -> Result<Wishes, u16> {
         if (1..SHORTEST).contains(&expires) {
             return Err(423);
         }
-        let instance = contact.param("+sip.instance").map(|i| (own(i), own(reg_id(&contact))));
+        let instance = contact.param("+sip.instance").map(|i| (own(i), own(if outbound { reg_id(&contact) } else { b"" })));
         let expires = now + Duration::from_secs(u64::from(expires.min(LONGEST)));
         Ok(Wish { uri: own(contact.uri), instance, expires })
     };
@@ -321,4 +364,24 @@ fn read(msg: &Message, flow: Flow, now: Time) -> Result<Wishes, u16> {
 /// RFC 5626 section 4.2: a number.
 fn reg_id<'a>(contact: &NameAddr<'a>) -> &'a [u8] {
     contact.param("reg-id").filter(|id| id.iter().all(u8::is_ascii_digit)).unwrap_or_default()
+}
+
+/// Whether the flow of a Contact has a number: an instance and a reg-id.
+fn is_numbered(contact: &NameAddr<'_>) -> bool {
+    contact.param("+sip.instance").is_some() && !reg_id(contact).is_empty()
+}
+
+/// Whether flows are managed as RFC 5626 has it: else a reg-id says nothing (section 6).
+fn uses_outbound(msg: &Message) -> bool {
+    let asked = [Name::Supported, Name::Require].into_iter().any(|name| msg.all(name).any(|v| token_in_list(v, "outbound")));
+    asked && first_hop_knows_outbound(msg)
+}
+
+/// Whether the phone has sent this to us, or to an edge proxy that keeps its flow (`ob` in the Path value that came first).
+fn first_hop_knows_outbound(msg: &Message) -> bool {
+    let edge = msg.all(Name::Path).flat_map(values).last().and_then(NameAddr::parse);
+    match edge.and_then(|edge| Uri::parse(edge.uri)) {
+        Some(edge) => edge.param("ob").is_some(),
+        None => msg.all(Name::Via).flat_map(values).count() <= 1,
+    }
 }

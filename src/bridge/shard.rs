@@ -4,6 +4,7 @@
 //! waits, locks or logs a word of a message.
 
 use super::access::Access;
+use super::bindings::BindingKey;
 use super::call::{Call, CallKey, Fate, Kind, Owner, Progress};
 use super::challenge::TrunkKey;
 use super::compose::{Dress, contact, user_of};
@@ -15,7 +16,7 @@ use super::publication::Publisher;
 use super::read_back::MediaOrder;
 use super::registrar::Phones;
 use super::understood::Beyond;
-use crate::emergency::facts::{AgentId, CallId, DeviceId, Input, LegId, Side};
+use crate::emergency::facts::{AgentId, CallId, Input, LegId, Origin, Side};
 use crate::emergency::gateway::Gateway;
 use crate::emergency::site::Site;
 use crate::pool::PoolError;
@@ -40,6 +41,8 @@ pub struct Setup {
     pub locals: Arc<Locals>,
     /// Random, the same for every run of the node.
     pub secret: u64,
+    /// What the node is called among the others: the flows of its phones are its own.
+    pub node: Arc<str>,
     /// Counts the node's runs: no two have the same (RULES B1).
     pub era: u16,
     /// How many shards there are.
@@ -113,7 +116,9 @@ pub(super) enum Wake {
     /// A request of our own is due.
     Errand(Errand),
     /// A registration may be over.
-    Device(DeviceId),
+    Binding(BindingKey),
+    /// A device has had time to answer along its flow.
+    Flow(CallKey, LegId),
     /// All has been read.
     ReadBack(CallKey),
     /// Calls are to be written down.
@@ -269,7 +274,8 @@ impl Shard {
             match wake {
                 Wake::Silence(call, leg) => self.ordinary_silence(call, leg, now),
                 Wake::Errand(errand) => self.run_errand(errand, now),
-                Wake::Device(device) => self.device_due(device, now),
+                Wake::Binding(binding) => self.binding_due(binding, now),
+                Wake::Flow(call, leg) => self.flow_silent(call, leg, now),
                 Wake::ReadBack(call) => self.read_out(call, now),
                 Wake::KeepCalls => self.keep_calls(),
             }
@@ -345,6 +351,7 @@ impl Shard {
         if self.is_self_call(origin, &msg, now) {
             return self.endpoint.respond_plain(tx, 480, now);
         }
+        let device = matches!(origin, Origin::Agent(_)).then(|| self.binding_at(flow, &msg).map(|b| b.device)).flatten();
         let content_type = msg.get(Name::ContentType).unwrap_or_default();
         let user = user_of(msg.uri());
         let call = Call {
@@ -365,6 +372,9 @@ impl Shard {
         };
         let key = self.calls.insert(call);
         self.invites.insert(tx, key);
+        if let Some(device) = device {
+            self.phones.note_call(device, key);
+        }
         if !self.vouch(key, now) {
             return;
         }

@@ -121,6 +121,7 @@ pub fn assemble(
     let passwords =
         phones(config).filter_map(|(place, a)| Some((a.id.reveal().as_str(), a.password.as_ref()?.reveal().as_str(), place)));
     let setup = Setup {
+        node: config.node.name.as_str().into(),
         agents: Arc::new(Agents::new(&site)),
         lines: Arc::default(),
         site: Arc::new(site),

@@ -195,6 +195,13 @@ impl<O: Copy> Endpoint<O> {
         true
     }
 
+    /// This request is another owner's from now on.
+    pub fn give_to(&mut self, tx: ClientKey, owner: O) {
+        if let Some(client) = self.clients.get_mut(tx) {
+            client.owner = owner;
+        }
+    }
+
     /// Nobody wants to hear what becomes of this request.
     pub fn silence(&mut self, tx: ClientKey) {
         if let Some(client) = self.clients.get_mut(tx) {

@@ -10,6 +10,7 @@ mod hostile;
 mod location;
 mod names;
 mod ordinary;
+mod outbound;
 mod phones;
 mod presence;
 mod read_back;

@@ -7,33 +7,33 @@ use e911d::sip::{Message, Name};
 use e911d::words::Table;
 use std::time::Duration;
 
-const PHONE: &str = "127.0.0.31:5060";
-const SOFTPHONE: &str = "127.0.0.32:40001";
+pub const PHONE: &str = "127.0.0.31:5060";
+pub const SOFTPHONE: &str = "127.0.0.32:40001";
 const ALICE: &str = "[[agent]]\nid = \"alice\"\npassword = \"wonder\"\nnumber = \"+14255559999\"\n";
 const AT_PBX: &str = "peer = \"pbx\"\n";
 
-fn world(more: &str) -> World {
+pub fn world(more: &str) -> World {
     World::with(&format!("{CONFIG}{ALICE}{more}[[agent]]\nid = \"carol\"\npassword = \"carols\"\n"))
 }
 
 /// A request with a Via and a Contact at this address.
-struct Phone {
-    at: &'static str,
-    user: &'static str,
-    password: &'static str,
-    seq: u32,
+pub struct Phone {
+    pub at: &'static str,
+    pub user: &'static str,
+    pub password: &'static str,
+    pub seq: u32,
 }
 
 impl Phone {
-    fn new(at: &'static str) -> Self {
+    pub fn new(at: &'static str) -> Self {
         Self { at, user: "alice", password: "wonder", seq: 0 }
     }
 
-    fn of(at: &'static str, user: &'static str, password: &'static str) -> Self {
+    pub fn of(at: &'static str, user: &'static str, password: &'static str) -> Self {
         Self { at, user, password, seq: 0 }
     }
 
-    fn text(&mut self, method: &str, uri: &str, to: &str, more: &str) -> String {
+    pub fn text(&mut self, method: &str, uri: &str, to: &str, more: &str) -> String {
         self.seq += 1;
         let (at, user, seq) = (self.at, self.user, self.seq);
         let body = if method == "INVITE" { SDP } else { "" };
@@ -46,13 +46,13 @@ impl Phone {
         )
     }
 
-    fn register_text(&mut self, more: &str) -> String {
+    pub fn register_text(&mut self, more: &str) -> String {
         let aor = format!("sip:{}@gw.example.net", self.user);
         self.text("REGISTER", "sip:gw.example.net", &aor, more)
     }
 
     /// Credentials that answer the `which`th challenge of this response.
-    fn credentials(&self, challenge: &Message, method: &str, uri: &str, which: usize) -> String {
+    pub fn credentials(&self, challenge: &Message, method: &str, uri: &str, which: usize) -> String {
         let challenge = challenge.all(Name::WwwAuthenticate).nth(which).expect("a challenge");
         let challenge = Challenge::parse(challenge).expect("one that is understood");
         let asked = Asked { method: method.as_bytes(), uri: uri.as_bytes(), body: b"" };
@@ -61,7 +61,7 @@ impl Phone {
     }
 
     /// Registers; gives the answer to the second, authenticated REGISTER.
-    fn register(&mut self, w: &mut World, more: &str) -> Message {
+    pub fn register(&mut self, w: &mut World, more: &str) -> Message {
         let first = self.register_text(more);
         w.receive(self.at, &first);
         let challenge = w.expect(self.at, "SIP/2.0 401");
@@ -71,12 +71,12 @@ impl Phone {
         w.expect(self.at, "SIP/2.0 ").msg
     }
 
-    fn contact(&self) -> String {
+    pub fn contact(&self) -> String {
         // What a phone behind a NAT says of itself.
         format!("Contact: <sip:{}@192.168.1.7:5060;ob>\r\n", self.user)
     }
 
-    fn dial(&mut self, w: &mut World, number: &str, more: &str) -> String {
+    pub fn dial(&mut self, w: &mut World, number: &str, more: &str) -> String {
         let uri = format!("sip:{number}@gw.example.net");
         let more = self.contact() + more;
         let invite = self.text("INVITE", &uri, &uri, &more);
@@ -86,7 +86,7 @@ impl Phone {
 }
 
 /// Alice dials 911 on this registered phone, and the call ends; gives the number that the PSAP saw.
-fn dial_911(w: &mut World, phone: &mut Phone) -> String {
+pub fn dial_911(w: &mut World, phone: &mut Phone) -> String {
     phone.dial(w, "911", "");
     let out = w.expect(TRUNK_A, "INVITE sip:911@");
     let number = get(&out.msg, Name::From).trim_start_matches("<sip:").split('@').next().unwrap().to_owned();
@@ -206,7 +206,7 @@ fn a_register_lists_keeps_and_removes_devices() {
     let ok = phone.register(&mut w, "Contact: <sip:alice@127.0.0.31>;expires=7200\r\n");
     assert_eq!((ok.status(), contacts(&ok)), (200, vec!["<sip:alice@127.0.0.31>;expires=3600".to_owned()]));
     let ok = soft
-        .register(&mut w, "Expires: 120\r\nContact: <sip:alice@127.0.0.32:40001>;+sip.instance=\"<urn:uuid:1>\";reg-id=1\r\n");
+        .register(&mut w, "Supported: outbound\r\nExpires: 120\r\nContact: <sip:alice@127.0.0.32:40001>;+sip.instance=\"<urn:uuid:1>\";reg-id=1\r\n");
     let second = "<sip:alice@127.0.0.32:40001>;expires=120;+sip.instance=\"<urn:uuid:1>\";reg-id=1";
     assert_eq!(contacts(&ok)[1], second);
     w.wait(Duration::from_secs(60));
