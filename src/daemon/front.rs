@@ -20,6 +20,7 @@ use crate::io::clock;
 use crate::io::media::{self, Media};
 use crate::io::store::{Store, Written};
 use crate::io::transport::stream::{Happened, Streams};
+use crate::io::transport::stun;
 use crate::io::transport::tls::Secure;
 use crate::io::transport::udp::{Inbox, LARGEST, Ports, Received};
 use crate::io::transport::{Counters, Known, Sent};
@@ -400,6 +401,10 @@ impl Front {
             match inbox.poll(cx, &mut self.buffer) {
                 Poll::Ready(Received::Datagram(n, flow)) => {
                     let datagram = self.buffer.get(..n).unwrap_or_default();
+                    if let Some(answer) = stun::answer(datagram, flow.remote) {
+                        self.worker.send_plain(flow, answer, &mut self.near);
+                        continue;
+                    }
                     // Keep-alives (RFC 5626 section 3.5.1 and the empty datagrams of others).
                     if n > 4 || !datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
                         let bytes = Bytes::copy_from_slice(datagram);

@@ -7,6 +7,7 @@
 
 pub mod connection;
 pub mod stream;
+pub mod stun;
 mod tcp;
 pub mod tls;
 pub mod udp;
