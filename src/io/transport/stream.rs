@@ -237,12 +237,16 @@ impl Streams {
         }
     }
 
-    /// Queues a message for the flow's connection, else for another one to its address, else for a new one. A connection
-    /// that takes no more is given up: nobody repeats what is lost on a stream, so that its far end counts as not there.
+    /// Queues a message for the flow's connection, else for another one to its address, else for a new one; what is meant for
+    /// a stranger's connection goes there or nowhere (RFC 5626 section 5.3): behind its address somebody else may be by now.
+    /// A connection that takes no more is given up: nobody repeats what is lost on a stream, so that its far end counts as not there.
     pub fn send(&mut self, flow: Flow, bytes: Bytes) -> Sent {
         let by_remote = || self.by_remote.get(&(flow.transport, flow.remote)).copied();
         let own = self.connections.get(&flow.connection).filter(|c| c.transport == flow.transport).map(|_| flow.connection);
         let letter = (flow.remote, bytes);
+        if own.is_none() && flow.connection > 0 && !self.known.contains(flow.remote.ip()) {
+            return Sent::Refused;
+        }
         let Some(id) = own.or_else(by_remote) else { return self.open(flow, vec![letter], false) };
         let Some(connection) = self.connections.get_mut(&id) else { return Sent::Impossible };
         if connection.remote != flow.remote && !connection.carried.contains(&flow.remote) {
@@ -381,7 +385,7 @@ impl Streams {
             return Happened::Closed;
         }
         let mut again: Vec<(SocketAddr, Vec<Letter>)> = Vec::new();
-        for letter in unsent.into_iter().filter(|_| made && !connection.second_try) {
+        for letter in unsent.into_iter().filter(|_| made && !connection.second_try && !connection.stranger) {
             match again.iter_mut().find(|(to, _)| *to == letter.0) {
                 Some((_, letters)) => letters.push(letter),
                 None => again.push((letter.0, vec![letter])),
