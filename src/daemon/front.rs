@@ -513,6 +513,7 @@ impl Front {
         }
         self.next_report = now + REPORT;
         self.misfits.report(&self.side, now);
+        self.near.streams.tidy(now);
         for worker in [&self.worker].into_iter().chain(self.lane.as_ref().map(|lane| &lane.worker)) {
             self.side.send(ToSide::Census(worker.index, worker.shard().census()));
         }

@@ -5,6 +5,7 @@
 //! say, by [`Peer`], a SIP speaker of a few lines that knows no transactions. Everything that is started dies with its value.
 #![allow(dead_code, unused_imports, unused_macros, unreachable_pub)] // each test file uses a part of this
 
+pub mod abuse;
 pub mod baresip;
 pub mod callers;
 pub mod child;

@@ -52,8 +52,9 @@ pub(super) enum FromTask {
     Ended { id: u32, made: bool, unsent: Vec<Letter> },
 }
 
-/// A message, and the address it is meant for: that of a Contact where the connection is a neighbour's own.
-pub(super) type Letter = (SocketAddr, Bytes);
+/// A message, and the address it is meant for: that of a Contact where the connection is a neighbour's own. In a box because
+/// each queue has room for 32, also while it is empty.
+pub(super) type Letter = Box<(SocketAddr, Bytes)>;
 
 /// A connection that did not begin as its listener, or its server, wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,9 @@ pub(super) struct Task {
     /// How long our side may be silent.
     pub(super) keep_alive: Option<Duration>,
 }
+
+/// All that happens on a connection.
+pub(super) type Conversation = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Turns that a stranger's handshake waits for: its address's, then all strangers'.
 pub(super) type Turns = (Arc<Semaphore>, Arc<Semaphore>);
@@ -188,24 +192,29 @@ enum End {
 }
 
 impl Task {
-    /// Somebody has connected. What is needed for the beginning only is not kept (boxed) for a connection's whole life.
-    pub(super) async fn accept(mut self, stream: TcpStream, turns: Option<Turns>) {
+    /// Somebody has connected. A thousand strangers are to cost little: what is needed for the beginning only is in a box of
+    /// its own and not kept for a connection's whole life.
+    pub(super) fn accept(self, stream: TcpStream, turns: Option<Turns>) -> Conversation {
         match self.flow.transport {
-            Transport::Udp | Transport::Tcp => self.run_plain(stream).await,
-            Transport::Tls => {
-                if let Some(stream) = Box::pin(self.shake_hands(stream, turns)).await {
-                    let (read, write) = tokio::io::split(stream);
-                    Box::pin(self.run(BytesIn::new(read), BytesOut(write))).await;
-                } else {
-                    self.end(false, None).await;
-                }
-            }
-            Transport::Ws => Box::pin(self.run_web(stream)).await,
-            Transport::Wss => match Box::pin(self.shake_hands(stream, turns)).await {
-                Some(stream) => Box::pin(self.run_web(stream)).await,
-                None => self.end(false, None).await,
-            },
+            Transport::Udp | Transport::Tcp => Box::pin(self.run_plain(stream)),
+            Transport::Ws => Box::pin(self.run_web(stream)),
+            Transport::Tls | Transport::Wss => Box::pin(self.run_secure(stream, turns)),
         }
+    }
+
+    async fn run_secure(mut self, stream: TcpStream, turns: Option<Turns>) {
+        match Box::pin(self.shake_hands(stream, turns)).await {
+            Some(stream) => self.talk_secure(stream).await,
+            None => self.end(false, None).await,
+        }
+    }
+
+    fn talk_secure(self, stream: Box<TlsStream<Port>>) -> Conversation {
+        if self.flow.transport == Transport::Wss {
+            return Box::pin(self.run_web(stream));
+        }
+        let (read, write) = tokio::io::split(stream);
+        Box::pin(self.run(BytesIn::new(read), BytesOut(write)))
     }
 
     /// Somebody has asked an HTTP server for a WebSocket, and been let in.
@@ -231,12 +240,11 @@ impl Task {
         };
         tcp::tune(&stream);
         let secure = self.secure.clone().filter(|_| self.flow.transport.is_secure());
-        let Some(secure) = secure else { return self.run_plain(stream).await };
+        let Some(secure) = secure else { return Box::pin(self.run_plain(stream)).await };
         match timeout(OWN_HANDSHAKE, Box::pin(secure.connect(stream, self.flow.remote, &self.gates))).await {
             Ok(Ok((stream, name))) => {
                 self.flow.name = name;
-                let (read, write) = tokio::io::split(stream);
-                Box::pin(self.run(BytesIn::new(read), BytesOut(write))).await;
+                self.talk_secure(Box::new(stream)).await;
             }
             failed => {
                 self.misfit(failed.ok().and_then(Result::err).unwrap_or(Failed::Refused)).await;
@@ -246,7 +254,7 @@ impl Task {
     }
 
     /// Shakes hands with whoever has connected, when it is its turn.
-    async fn shake_hands(&mut self, stream: TcpStream, turns: Option<Turns>) -> Option<TlsStream<Port>> {
+    async fn shake_hands(&mut self, stream: TcpStream, turns: Option<Turns>) -> Option<Box<TlsStream<Port>>> {
         let secure = self.secure.clone()?;
         let (gates, known) = (Arc::clone(&self.gates), turns.is_none());
         let handshake = async {
@@ -254,7 +262,8 @@ impl Task {
                 Some((own, all)) => Some((own.acquire().await, all.acquire().await)),
                 None => None,
             };
-            secure.accept(stream, &gates, known).await
+            // Made when it is its turn: many may wait.
+            Box::pin(secure.accept(stream, &gates, known)).await
         };
         match timeout(HANDSHAKE, handshake).await {
             Ok(Ok((stream, name))) => {
@@ -262,7 +271,7 @@ impl Task {
                 if name > 0 {
                     self.kept.store(true, Ordering::Relaxed);
                 }
-                Some(stream)
+                Some(Box::new(stream))
             }
             failed => {
                 let why = failed.ok().and_then(Result::err).unwrap_or(Failed::Refused);
@@ -347,7 +356,7 @@ async fn write_queue(
             silence.set(sleep(keep_alive));
         }
         let (to, bytes) = match next {
-            Next::Letter(letter) => letter,
+            Next::Letter(letter) => *letter,
             Next::Pong => match timeout(STALL, write.pong()).await {
                 Ok(Ok(())) => continue,
                 _ => return End::Lost(None),
@@ -358,7 +367,7 @@ async fn write_queue(
             },
         };
         if !matches!(timeout(STALL, write.message(&bytes)).await, Ok(Ok(()))) {
-            return End::Lost(Some((to, bytes)));
+            return End::Lost(Some(Box::new((to, bytes))));
         }
         if last_answer.load(Ordering::Relaxed) && is_final_response(&bytes) {
             return End::Written;

@@ -10,7 +10,9 @@ use super::connection::{FromTask, Letter, Misfit, Task};
 use super::tls::Secure;
 use super::tls::handshake::Gates;
 use super::{Counters, Known, Sent, tcp};
+use crate::io::memory::{self, Tide};
 use crate::sip::{Flow, Transport};
+use crate::words::Time;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
@@ -141,6 +143,7 @@ pub struct Streams {
     /// Addresses that could not be reached, yet to be told.
     lost: VecDeque<(Transport, SocketAddr)>,
     keep_alive: Duration,
+    tide: Tide,
 }
 
 impl Streams {
@@ -171,6 +174,7 @@ impl Streams {
             to_loop,
             lost: VecDeque::new(),
             keep_alive: KEEP_ALIVE,
+            tide: Tide::default(),
         })
     }
 
@@ -193,6 +197,13 @@ impl Streams {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.connections.is_empty()
+    }
+
+    /// Gives memory back, on a thread beside, some time after many connections have come or gone. To be called about once a second.
+    pub fn tidy(&mut self, now: Time) {
+        if self.tide.is_out(now) {
+            tokio::task::spawn_blocking(memory::give_back);
+        }
     }
 
     /// Accepts what has come, at most `most` connections; true if there may be more.
@@ -243,7 +254,7 @@ impl Streams {
     pub fn send(&mut self, flow: Flow, bytes: Bytes) -> Sent {
         let by_remote = || self.by_remote.get(&(flow.transport, flow.remote)).copied();
         let own = self.connections.get(&flow.connection).filter(|c| c.transport == flow.transport).map(|_| flow.connection);
-        let letter = (flow.remote, bytes);
+        let letter = Box::new((flow.remote, bytes));
         if own.is_none() && flow.connection > 0 && !self.known.contains(flow.remote.ip()) {
             return Sent::Refused;
         }
@@ -257,9 +268,9 @@ impl Streams {
         }
         match connection.queue.try_send(letter) {
             Ok(()) => Sent::Yes,
-            Err(mpsc::error::TrySendError::Full((to, _))) => {
+            Err(mpsc::error::TrySendError::Full(letter)) => {
                 Counters::add(&self.counters.dropped);
-                self.give_up(id, to);
+                self.give_up(id, letter.0);
                 Sent::Refused
             }
             Err(mpsc::error::TrySendError::Closed(letter)) => {
@@ -358,6 +369,7 @@ impl Streams {
     fn enter(&mut self, mut flow: Flow, stranger: bool, second_try: bool) -> Task {
         let kept = Arc::new(AtomicBool::new(!stranger));
         let (queue, to_write) = mpsc::channel(QUEUE);
+        self.tide.moved();
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         (flow.connection, flow.name) = (self.last_id, 0);
         let Flow { transport, listener, remote, .. } = flow;
@@ -417,6 +429,7 @@ impl Streams {
 
     fn forget(&mut self, id: u32) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
+        self.tide.moved();
         let key = (connection.transport, connection.remote);
         if self.by_remote.get(&key) == Some(&id) {
             self.by_remote.remove(&key);

@@ -24,15 +24,17 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 /// The largest message that is taken.
 const LARGEST: usize = 64 * 1024;
-const BUFFER: usize = 8 * 1024;
+/// What is read at once: each connection holds so much, also while it is silent.
+const READ: usize = 1024;
+const WRITTEN: usize = 8 * 1024;
 /// How long our side may be silent: proxies and NATs forget connections that are silent for a minute.
 const SILENCE: Duration = Duration::from_secs(25);
 const SUBPROTOCOL: &str = "sip";
 
 fn config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(BUFFER)
-        .write_buffer_size(BUFFER)
+        .read_buffer_size(READ)
+        .write_buffer_size(WRITTEN)
         .max_write_buffer_size(16 * LARGEST)
         .max_message_size(Some(LARGEST))
         .max_frame_size(Some(LARGEST))

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -112,7 +112,7 @@ where
     let mut listen = listen_first;
     loop {
         if listen {
-            read_record(&mut socket, &far).await?;
+            read_record(&socket, &far).await?;
         }
         listen = true;
         let permit = gate.acquire().await.map_err(|_| Failed::Refused)?;
@@ -139,17 +139,25 @@ where
 }
 
 /// Reads until there is a whole record: nothing is computed for a few bytes.
-async fn read_record(socket: &mut TcpStream, far: &Far) -> Result<(), Failed> {
-    let mut chunk = [0; CHUNK];
+async fn read_record(socket: &TcpStream, far: &Far) -> Result<(), Failed> {
     loop {
-        match socket.read(&mut chunk).await? {
-            0 => return Err(Failed::Refused),
-            n => match far.push(chunk.get(..n).unwrap_or_default()) {
-                Record::Whole => return Ok(()),
-                Record::Part => {}
-                Record::None => return Err(Failed::NotTls),
-            },
+        socket.readable().await?;
+        match read_some(socket, far)? {
+            Record::Whole => return Ok(()),
+            Record::Part => {}
+            Record::None => return Err(Failed::NotTls),
         }
+    }
+}
+
+/// What has come is read onto the stack: a handshake that waits holds no buffer.
+fn read_some(socket: &TcpStream, far: &Far) -> Result<Record, Failed> {
+    let mut chunk = [0; CHUNK];
+    match socket.try_read(&mut chunk) {
+        Ok(0) => Err(Failed::Refused),
+        Ok(n) => Ok(far.push(chunk.get(..n).unwrap_or_default())),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Record::Part),
+        Err(e) => Err(e.into()),
     }
 }
 
