@@ -54,6 +54,17 @@ impl Baresip {
         Self::with_account(ip, user, &format!("{account};auth_user={user};auth_pass={password};regint=60"), answer, lines)
     }
 
+    /// A phone that registers by a UDP flow and by a TCP flow (RFC 5626), and has done so.
+    pub fn register_twice(ip: IpAddr, (user, password): (&str, &str), at: SocketAddr, answer: Answer) -> Self {
+        let flows = format!("outbound=\"sip:{at};transport=udp\";outbound2=\"sip:{at};transport=tcp\";sipnat=outbound");
+        let account = format!("<sip:{user}@{at}>;{flows};auth_user={user};auth_pass={password};regint=60");
+        let phone = Self::with_account(ip, user, &account, answer, 4);
+        until("both flows of baresip", Duration::from_secs(10), || {
+            (phone.child.output().matches("200 OK").count() >= 2).then_some(())
+        });
+        phone
+    }
+
     /// A phone that registers over TLS, believing this authority.
     pub fn register_by_tls(ip: IpAddr, (user, password): (&str, &str), at: SocketAddr, roots: &Path, answer: Answer) -> Self {
         let uri = format!("sip:{at};transport=tls");
