@@ -170,6 +170,7 @@ fn a_neighbour_is_known_by_its_certificate_wherever_it_calls_from() {
         Some(others.issue("x", "URI:sip:pbx.example.com", 1)),
         Some(ca.issue("x", "URI:sip:other.example.com,DNS:pbx.example.com", 1)),
         Some(ca.issue("x", "URI:sip:pbx.example.com", -1)),
+        Some(ca.self_signed("URI:sip:pbx.example.com")),
     ] {
         let (mut stranger, _openssl) = client(world.net.ip(10), at, own.as_ref());
         stranger.invite(&call);
@@ -262,6 +263,7 @@ fn p6_a_trunk_whose_certificate_is_not_to_be_believed_is_passed_over() {
         ca.issue("x", "IP:127.0.0.99,DNS:sbc.example.com", 1),
         ca.issue(&ip.to_string(), "", 1),
         others.issue("x", &format!("IP:{ip}"), 1),
+        ca.self_signed(&format!("IP:{ip}")),
     ] {
         let (mut trunk, _openssl) = server(tls(world.trunk_a()), &own, &ca.roots());
         let next = Sipp::answers("uas_answer.xml", Transport::Udp, world.trunk_b()).start();
@@ -269,7 +271,7 @@ fn p6_a_trunk_whose_certificate_is_not_to_be_believed_is_passed_over() {
         next.finish();
         trunk.nothing("INVITE", Duration::from_millis(100));
     }
-    until("four are counted", SOON, || (world.gateway.metric("e911d_lost_total{why=\"tls_handshake\"}") >= 4.0).then_some(()));
+    until("five are counted", SOON, || (world.gateway.metric("e911d_lost_total{why=\"tls_handshake\"}") >= 5.0).then_some(()));
 }
 
 #[test]
@@ -384,6 +386,62 @@ fn a_call_asked_for_by_sips_stays_on_tls_and_an_emergency_goes_on_without() {
     pbx.invite(&Outgoing::new(world.at(), "alice", &world.uri("911").replace("sip:", "sips:")));
     assert!(pbx.final_response("INVITE", TEN).status() >= 480);
     trunk.nothing("INVITE", Duration::from_millis(100));
+    until("it is logged", SOON, || world.gateway.log().contains("may not go on without").then_some(()));
+}
+
+#[test]
+fn where_the_tls_trunk_is_not_believed_a_sips_emergency_goes_on_without_and_nothing_else_does() {
+    require!("openssl" from "openssl");
+    let ca = Authority::new();
+    for may_downgrade in [true, false] {
+        let world = world(&ca, |net, mut config| {
+            config.trunks[0].uri = Some(format!("sip:{};transport=tls", tls(net.sip(21))));
+            config.emergency = format!("may_downgrade = {may_downgrade}\n");
+            config
+        });
+        let expired = ca.issue("x", &format!("IP:{}", world.net.ip(21)), -1);
+        let mut pbx = Peer::udp(world.pbx());
+        let mut plain = Peer::udp(world.trunk_b());
+        // s_server takes one connection.
+        let (_trunk, openssl) = server(tls(world.trunk_a()), &expired, &ca.roots());
+        let sips = |user: &str| Outgoing::new(world.at(), "alice", &world.uri(user).replace("sip:", "sips:"));
+        pbx.invite(&sips("+12125550123"));
+        assert!(pbx.final_response("INVITE", TEN).status() >= 400);
+        plain.nothing("INVITE", Duration::from_millis(300));
+        drop(openssl);
+        let (_trunk, _openssl) = server(tls(world.trunk_a()), &expired, &ca.roots());
+        pbx.invite(&sips("911"));
+        if may_downgrade {
+            let invite = plain.request("INVITE");
+            assert!(invite.uri().starts_with("sip:911@"), "{}", invite.text());
+            plain.reply(&invite, "486 Busy Here", "trunk", "", "");
+            until("it is logged", SOON, || world.gateway.log().contains("goes on without TLS").then_some(()));
+        } else {
+            assert!(pbx.final_response("INVITE", Duration::from_secs(35)).status() >= 480);
+            plain.nothing("INVITE", Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn websockets_with_and_without_tls_at_each_others_port_are_closed_and_calls_go_on() {
+    require!("openssl" from "openssl", "sipp" from "sip-tester");
+    let ca = Authority::new();
+    let world = world(&ca, |net, mut config| {
+        for (transport, port) in [("ws", 5062), ("wss", 5063)] {
+            config.more += &format!("[[listen]]\ntransport = \"{transport}\"\nbind = \"{}:{port}\"\n", net.ip(1));
+        }
+        config
+    });
+    let ip = world.net.ip(1);
+    let said = s_client(SocketAddr::new(ip, 5062), &[], b"");
+    assert!(said.contains("no peer certificate available"), "{said}");
+    let mut plain = TcpStream::connect(SocketAddr::new(ip, 5063)).unwrap();
+    plain.set_read_timeout(Some(SOON)).unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").unwrap();
+    assert!(matches!(plain.read(&mut [0; 16]), Ok(0) | Err(_)), "closed");
+    until("both are counted", SOON, || (world.gateway.metric("e911d_lost_total{why=\"other_protocol\"}") >= 2.0).then_some(()));
+    number_after_911(&world, "alice");
 }
 
 #[test]

@@ -172,6 +172,9 @@ impl Gateway {
         let mut facts = Facts::new(invite.call, about, dialed, record, invite.body);
         facts.brought = invite.location.map(|l| Private::new((*l.reveal()).to_owned()));
         let mut call = EmergencyCall::begin(facts, &decision.attempts, &mut self.world(now));
+        if protected && decision.attempts.is_empty() {
+            self.out.log("an emergency that was asked for by sips finds no TLS and may not go on without", invite.call, None);
+        }
         // Then, and only then: presence and panel, the contacts, the log. Until the INVITE has left, the call keeps these.
         self.then_presence(&mut call, now);
         self.then_notice(&mut call);

@@ -52,6 +52,17 @@ impl Authority {
         Issued { certificate: own.join("cert.pem"), key: own.join("key.pem") }
     }
 
+    /// One that nobody vouches for but itself, for these alternative names.
+    pub fn self_signed(&self, names: &str) -> Issued {
+        let own = tempfile::Builder::new().prefix("self").tempdir_in(self.dir.path()).unwrap().keep();
+        let at = own.file_name().unwrap().to_str().unwrap().to_owned();
+        let extension = format!("subjectAltName={names}");
+        self.openssl(&format!(
+            "req -x509 {NEW_KEY} -keyout {at}/key.pem -out {at}/cert.pem -subj /CN=self -days 2 -addext {extension}"
+        ));
+        Issued { certificate: own.join("cert.pem"), key: own.join("key.pem") }
+    }
+
     /// The gateway's: for its name and this address.
     pub fn of_gateway(&self, ip: IpAddr) -> Issued {
         self.issue("gw1", &format!("DNS:gw1.example.com,URI:sip:gw1.example.com,IP:{ip}"), 2)
