@@ -173,6 +173,8 @@ pub(super) struct Bindings {
     /// In the order in which they came.
     of_agent: BTreeMap<String, SmallVec<[BindingKey; 2]>>,
     by_flow: HashMap<FlowKey, SmallVec<[BindingKey; 1]>>,
+    /// Whose the flows of an earlier run were: calls of that run know them still.
+    were_at: HashMap<FlowKey, DeviceKey>,
     /// The rows of those that are gone.
     forgotten: Vec<Box<str>>,
 }
@@ -216,6 +218,11 @@ impl Bindings {
     /// The calls of a device.
     pub(super) fn calls_of(&self, device: DeviceKey) -> SmallVec<[CallKey; 2]> {
         self.devices.get(device).map(|d| d.calls.clone()).unwrap_or_default()
+    }
+
+    /// The device that had this flow in an earlier run.
+    pub(super) fn was_at(&self, flow: Flow) -> Option<DeviceKey> {
+        self.were_at.get(&key_of(flow)).copied()
     }
 
     /// A call comes from this device, or goes to it.
@@ -341,12 +348,12 @@ impl Bindings {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// Takes up a binding of an earlier run. `flow` is its way now; `None` where its time is over.
+    /// Takes up a binding of an earlier run. `was` is its flow then, `flow` its way now; `None` where its time is over.
     pub(super) fn restore(
         &mut self,
         row: &str,
         kept: KeptDevice<'_>,
-        flow: Flow,
+        (was, flow): (Flow, Flow),
         same_boot: bool,
         now: Time,
     ) -> Option<BindingKey> {
@@ -354,6 +361,7 @@ impl Bindings {
         let instance = kept.instance.map(|(instance, reg_id)| (instance.0, reg_id.0));
         (expires > now).then(|| {
             let device = self.device_for(&kept.agent, instance.as_ref());
+            self.were_at.insert(key_of(was), device);
             self.add(Binding {
                 device,
                 agent: kept.agent.into_owned(),

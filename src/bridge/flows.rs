@@ -77,13 +77,22 @@ impl Shard {
                 .collect();
             let dialogs: SmallVec<[DialogKey; 4]> = call.legs.iter().flat_map(|l| [Some(l.far), l.near]).flatten().collect();
             for dialog in dialogs {
-                if let Some(dialog) = self.endpoint.dialog_mut(dialog).filter(|d| d.along_flow && Some(d.flow) == before) {
+                let Some(dialog) = self.endpoint.dialog_mut(dialog).filter(|d| d.along_flow) else { continue };
+                if Some(dialog.flow) == before || self.phones.bindings().was_at(dialog.flow) == Some(device) {
                     dialog.flow = flow;
                 }
             }
             for (leg, _) in legs.into_iter().filter(|(_, waits)| *waits) {
                 self.ring_along_next_flow(key, leg, now);
             }
+        }
+    }
+
+    /// A dialog of an earlier run: its call follows the device that had its flow.
+    pub(super) fn note_restored(&mut self, key: CallKey, dialog: DialogKey) {
+        let flow = self.endpoint.dialog(dialog).filter(|d| d.along_flow).map(|d| d.flow);
+        if let Some(device) = flow.and_then(|flow| self.phones.bindings().was_at(flow)) {
+            self.phones.note_call(device, key);
         }
     }
 

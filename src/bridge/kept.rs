@@ -228,6 +228,7 @@ impl Shard {
         let owner = |side| Owner::Leg { call: key, leg: id, side };
         let near = self.endpoint.restore_dialog(kept.near, owner(Side::Near));
         let far = self.endpoint.restore_dialog(kept.far, owner(Side::Far));
+        [near, far].into_iter().flatten().for_each(|dialog| self.note_restored(key, dialog));
         let (Some(near), Some(far)) = (near, far) else {
             near.into_iter().chain(far).for_each(|half| self.endpoint.end_dialog(half));
             self.calls.remove(key);

@@ -201,13 +201,14 @@ impl Shard {
                 continue;
             }
             let (agent, locals) = (self.setup.access.agent(&kept.agent), self.endpoint.locals());
-            let flow = kept.flow.flow(locals).map(|flow| match Uri::parse(&kept.uri.0).and_then(|uri| uri.socket_addr()) {
-                Some(remote) if flow.transport.is_reliable() => Flow { remote, ..flow },
-                _ => flow,
+            let flows = kept.flow.flow(locals).map(|was| match Uri::parse(&kept.uri.0).and_then(|uri| uri.socket_addr()) {
+                Some(remote) if was.transport.is_reliable() => (was, Flow { remote, ..was }),
+                _ => (was, was),
             });
             let bindings = &mut self.phones.bindings;
-            let there =
-                agent.zip(flow).and_then(|(agent, flow)| Some((agent, bindings.restore(row, kept, flow, saved.same_boot, now)?)));
+            let there = agent
+                .zip(flows)
+                .and_then(|(agent, flows)| Some((agent, bindings.restore(row, kept, flows, saved.same_boot, now)?)));
             match there {
                 Some((agent, key)) => {
                     if !saved.same_boot {

@@ -183,7 +183,7 @@ fn c4_a_device_that_rings_is_not_rung_again_because_another_flow_of_it_came_back
 
 #[test]
 fn p11_what_is_said_in_a_call_follows_the_device_to_its_new_flow() {
-    for to_her in [false, true] {
+    for (to_her, kill) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut w = world("");
         let mut phone = Phone::new(PHONE);
         phone.register(&mut w, &flow(1));
@@ -204,6 +204,10 @@ fn p11_what_is_said_in_a_call_follows_the_device_to_its_new_flow() {
             InDialog::of_invite(&out.msg, "t1")
         };
         w.take();
+        if kill {
+            w.wait(Duration::from_secs(1));
+            w.restart();
+        }
         Phone { seq: 20, ..Phone::new(SOFTPHONE) }.register(&mut w, &flow(1));
         w.receive(TRUNK_A, &psap.request("BYE", 2, TRUNK_A, "", ""));
         w.expect(SOFTPHONE, "BYE sip:alice@192.168.1.7:5060");
