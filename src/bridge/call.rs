@@ -5,9 +5,9 @@
 
 use super::bindings::DeviceKey;
 use super::compose::Dress;
-use super::ordinary::Hunt;
+use super::ordinary::{Hop, Hunt};
 use super::read_back::ReadBack;
-use crate::emergency::facts::{BodyForm, CallId, LegId, Origin, Target, TrunkId};
+use crate::emergency::facts::{BodyForm, CallId, Device, LegId, Origin, Target, TrunkId};
 use crate::sip::ids::Id;
 use crate::sip::{ClientKey, DialogKey, Flow, Message, ServerKey};
 use crate::words::{Civic, E164, Private, Time};
@@ -139,20 +139,37 @@ pub(super) struct Leg {
     pub(super) fate: Fate,
     /// How an emergency leg was placed, should it have to be placed once more.
     pub(super) placed: Option<Box<Placement>>,
-    /// The device that it goes to, where that has registered.
-    pub(super) phone: Option<Box<Phone>>,
+    /// Where it goes, should that have to be tried by another way; trunks have [`Leg::placed`].
+    pub(super) course: Option<Box<Course>>,
 }
 
-/// A leg's way to a device that has registered.
+/// A leg's goal, and the ways by which it was tried.
 #[derive(Clone)]
-pub(super) struct Phone {
-    pub(super) device: DeviceKey,
-    /// The flows along which it was rung; the last one is the leg's.
+pub(super) struct Course {
+    pub(super) goal: Goal,
+    /// The last one is the leg's.
     pub(super) tried: SmallVec<[Flow; 2]>,
-    /// The callback number that was called; none: an ordinary call.
-    pub(super) called: Option<E164>,
     /// Its connection was lost after it had said that it rings.
     pub(super) lost: bool,
+}
+
+/// Whom a leg is for.
+#[derive(Clone)]
+pub(super) enum Goal {
+    /// A callback's, by the number that was called.
+    Callback(Device, E164),
+    /// An ordinary call's.
+    Ordinary(Hop),
+}
+
+impl Goal {
+    /// The device that it is, where that has registered.
+    pub(super) fn device(&self) -> Option<DeviceKey> {
+        match self {
+            Self::Callback(Device::Registered(device), _) | Self::Ordinary(Hop::Device(device)) => Some(DeviceKey::of(*device)),
+            _ => None,
+        }
+    }
 }
 
 /// How an emergency leg is placed.
@@ -196,7 +213,7 @@ impl Leg {
             dress,
             fate: Fate::Open,
             placed: None,
-            phone: None,
+            course: None,
         }
     }
 

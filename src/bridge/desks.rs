@@ -63,7 +63,7 @@ impl Shard {
     }
 
     fn ask_desk(&mut self, errand: Errand, uri: &Private<String>, now: Time) {
-        let Some(way) = self.way_to(&Device::Uri(uri.clone())) else { return self.on_desk(errand, 0, now) };
+        let Some(way) = self.way_to(&Device::Uri(uri.clone()), &[], now) else { return self.on_desk(errand, 0, now) };
         let text = String::from_utf8_lossy(&way.uri).into_owned();
         let parsed = Uri::parse(text.as_bytes());
         let user = parsed.as_ref().and_then(|u| u.user).map(|u| String::from_utf8_lossy(u).into_owned());

@@ -1,7 +1,7 @@
 //! The story's side of the bridge: messages become its inputs, its effects become messages.
 
 use super::bindings::DeviceKey;
-use super::call::{CallKey, Fate, Kind, Leg, Owner, Placement, Progress, Side};
+use super::call::{CallKey, Fate, Goal, Kind, Leg, Owner, Placement, Progress, Side};
 use super::compose::{Dress, contact, user_of};
 use super::extensions::{support_instead, support_of_a_callback};
 use super::links::{CalledUris, Link};
@@ -198,7 +198,7 @@ impl Shard {
     }
 
     /// A callback's leg to a device, an alternate or the desk (CONTRACT "The callback leg").
-    /// A registered one is rung along another flow than those `tried`.
+    /// It is rung by another way than those `tried`.
     pub(super) fn ring(
         &mut self,
         key: CallKey,
@@ -208,11 +208,7 @@ impl Shard {
         tried: SmallVec<[Flow; 2]>,
         now: Time,
     ) {
-        let way = match device {
-            Device::Registered(device) => self.way_to_registered(*device, &tried),
-            _ => self.way_to(device),
-        };
-        let Some(Way { uri, flow, routes, along_flow }) = way else {
+        let Some(Way { uri, flow, routes, along_flow }) = self.way_to(device, &tried, now) else {
             return self.tell_story(Some(Input::Leg { call: key.id(), leg, event: LegEvent::Unreachable }), now);
         };
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -244,9 +240,7 @@ impl Shard {
             let body = Dress::Open.body(&msg);
             self.endpoint.send(invite, w.finish_body(&body), now);
             self.add_leg(key, Leg::new(leg, invite, far, Dress::Open));
-            if let Device::Registered(device) = device {
-                self.note_phone(key, leg, *device, Some(called), tried, now);
-            }
+            self.note_course(key, leg, Goal::Callback(device.clone(), called), tried, now);
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.invite = Some(msg);
@@ -260,7 +254,7 @@ impl Shard {
         let (fate, status) = (leg.fate, msg.status());
         if status < 300 {
             self.learn(key, id, &msg);
-        } else if self.place_again(key, id, &msg, now) || is_flow_failure(status) && self.ring_along_next_flow(key, id, now) {
+        } else if self.place_again(key, id, &msg, now) || self.goes_elsewhere_after(key, id, status, now) {
             return;
         }
         let Some(far) = self.calls.get(key).and_then(|c| c.leg(id)).map(|l| l.far) else { return };
@@ -304,7 +298,7 @@ impl Shard {
         let Some(call) = self.calls.get(key) else { return };
         let storys = call.kind.is_storys();
         let rings = self.endpoint.is_unanswered(tx);
-        if !rings && (self.place_next_way(key, id, unreachable, now) || self.ring_along_next_flow(key, id, now)) {
+        if !rings && (self.place_next_way(key, id, unreachable, now) || self.go_by_next_way(key, id, now)) {
             return;
         }
         let Some(leg) = self.calls.get(key).and_then(|c| c.leg(id)) else { return };
@@ -378,19 +372,21 @@ impl Shard {
         }
     }
 
-    pub(super) fn way_to(&self, device: &Device) -> Option<Way> {
+    /// How a device is reached, by another way than those `tried`.
+    pub(super) fn way_to(&self, device: &Device, tried: &[Flow], now: Time) -> Option<Way> {
         match device {
-            Device::Registered(device) => self.way_to_registered(*device, &[]),
+            Device::Registered(device) => self.way_to_registered(*device, tried),
             Device::AtPeer(peer, user) => {
                 let link = self.setup.links.peers.get(usize::from(peer.0))?;
-                Some(Way::direct(link.uri(user.reveal(), false), link.flow))
+                let flow = self.next_way(link.all_ways(), tried, now)?;
+                Some(Way::direct(link.uri_by(flow, user.reveal(), false), flow))
             }
             Device::Uri(uri) => {
                 let parsed = Uri::parse(uri.reveal().as_bytes())?;
                 let transport = Transport::asked_by(&parsed).unwrap_or(Transport::Udp);
                 let flow = match parsed.socket_addr() {
-                    Some(address) => self.endpoint.locals().towards(transport, address)?,
-                    None => *self.setup.links.hosts.get(uri.reveal())?,
+                    Some(address) => self.endpoint.locals().towards(transport, address).filter(|f| !tried.contains(f))?,
+                    None => self.next_way(self.setup.links.hosts.get(uri.reveal())?, tried, now)?,
                 };
                 Some(Way::direct(uri.reveal().clone(), flow))
             }
@@ -447,11 +443,6 @@ fn request_uri(target: &Target, link: &Link, protected: bool) -> (String, Option
         Target::Contingency(number) => (format!("{scheme}:{}@{host}{transport};user=phone", number.reveal()), None),
         Target::Urn(urn) => (urn.clone(), Some(format!("<{scheme}:{host}{transport};lr>").into())),
     }
-}
-
-/// The edge proxy has lost the flow, or got no answer along it (RFC 5626 section 5.3.2 and section 11.5).
-const fn is_flow_failure(status: u16) -> bool {
-    matches!(status, 408 | 430)
 }
 
 fn marks(msg: &Message) -> Marks {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an address is held down where nobody asks for its health.
-const HELD_DOWN: Duration = Duration::from_secs(60);
+pub(super) const HELD_DOWN: Duration = Duration::from_secs(60);
 
 impl Shard {
     /// Names lead elsewhere: new ways to neighbours, and new sources. Calls go on.
@@ -76,6 +76,12 @@ impl Shard {
         if let Some(link) = Arc::make_mut(&mut self.setup.links).trunks.get_mut(usize::from(trunk.0)) {
             link.flow = best;
         }
+    }
+
+    /// The first of these ways that was not tried; one that is held down only where there is no other.
+    pub(super) fn next_way(&self, ways: &[Flow], tried: &[Flow], now: Time) -> Option<Flow> {
+        let untried = || ways.iter().filter(|way| !tried.contains(way));
+        untried().find(|way| !self.is_held_down(**way, true, now)).or_else(|| untried().next()).copied()
     }
 
     /// Without probes an address has to be tried by a call sooner or later; with them a probe says when it is there again.

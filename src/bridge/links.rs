@@ -51,8 +51,19 @@ pub struct Credentials {
 impl Link {
     /// The URI of a user there; see [`Link::scheme`].
     pub fn uri(&self, user: &str, protected: bool) -> String {
+        self.uri_by(self.flow, user, protected)
+    }
+
+    /// The same where another way is taken.
+    pub fn uri_by(&self, way: Flow, user: &str, protected: bool) -> String {
         let at = if user.is_empty() { "" } else { "@" };
-        format!("{}:{}{at}{}{}", self.scheme(protected), escaped(user), self.host, self.flow.transport.uri_param())
+        let scheme = if self.sips || protected && way.transport.is_secure() { "sips" } else { "sip" };
+        format!("{scheme}:{}{at}{}{}", escaped(user), self.host, way.transport.uri_param())
+    }
+
+    /// All ways to it, the first one first.
+    pub fn all_ways(&self) -> &[Flow] {
+        if self.ways.is_empty() { std::slice::from_ref(&self.flow) } else { &self.ways }
     }
 
     /// The scheme of its URIs; `protected` where the call came by `sips:`, which stays so as long as there is TLS.
@@ -94,8 +105,8 @@ pub struct Links {
     pub inbound: Option<PeerId>,
     /// The numbers of agents who may register, and their places: ordinary calls to them go to their devices.
     pub phones: Arc<HashMap<E164, AgentId>>,
-    /// Where the names in URIs of devices, alternates and desks lead, by URI.
-    pub hosts: Arc<HashMap<String, Flow>>,
+    /// Where the names in URIs of devices, alternates and desks lead, by URI, in the order in which it is tried.
+    pub hosts: Arc<HashMap<String, Vec<Flow>>>,
 }
 
 impl Links {

@@ -6,7 +6,7 @@ mod record;
 
 pub use record::{OrdinaryCall, OrdinaryView};
 
-use super::call::{CallKey, Fate, Kind, Leg, Owner, Progress, Side};
+use super::call::{CallKey, Fate, Goal, Kind, Leg, Owner, Progress, Side};
 use super::compose::{Dress, contact, dialed_user, user_of};
 use super::emergency::Way;
 use super::shard::{Do, Shard, Wake};
@@ -83,7 +83,7 @@ impl Shard {
             return self.refuse(key, 404, None, "No route matches the number", now);
         }
         if protected {
-            hops.retain(|hop| self.is_secure(*hop));
+            hops.retain(|hop| self.is_secure(*hop, now));
             if hops.is_empty() {
                 return self.refuse_unprotected(key, now);
             }
@@ -209,7 +209,7 @@ impl Shard {
     pub(super) fn place_ordinary(&mut self, key: CallKey, hop: Hop, id: LegId, tried: SmallVec<[Flow; 2]>, now: Time) {
         let asked = self.calls.get(key).and_then(|c| c.invite.as_ref()).map(|m| m.uri()).unwrap_or_default();
         let (user, protected) = (dialed_user(asked).unwrap_or_default(), asks_for_protection(asked));
-        let Some(Way { uri, flow, routes, along_flow }) = self.way_of(hop, &user, protected, &tried) else {
+        let Some(Way { uri, flow, routes, along_flow }) = self.way_of(hop, &user, protected, &tried, now) else {
             return self.try_next_hop(key, 503, now);
         };
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -234,8 +234,8 @@ impl Shard {
             let body = Dress::Open.body(&msg);
             self.endpoint.send(invite, w.finish_body(&body), now);
             self.add_leg(key, Leg::new(id, invite, far, Dress::Open));
-            if let Hop::Device(device) = hop {
-                self.note_phone(key, id, device, None, tried, now);
+            if !matches!(hop, Hop::Trunk(_)) {
+                self.note_course(key, id, Goal::Ordinary(hop), tried, now);
             }
             let silence = self.setup.site.placing.silence;
             self.wakes.arm(now + silence, Wake::Silence(key, id));
@@ -265,8 +265,8 @@ impl Shard {
         self.end_leg(key, id);
     }
 
-    fn is_secure(&self, hop: Hop) -> bool {
-        self.way_of(hop, "", true, &[]).is_some_and(|way| way.flow.transport.is_secure())
+    fn is_secure(&self, hop: Hop, now: Time) -> bool {
+        self.way_of(hop, "", true, &[], now).is_some_and(|way| way.flow.transport.is_secure())
     }
 
     /// It was asked for by `sips:`, and nothing that it could take has TLS (RFC 5630 section 5.3).
@@ -282,13 +282,19 @@ impl Shard {
         self.over(key);
     }
 
-    fn way_of(&self, hop: Hop, user: &str, protected: bool, tried: &[Flow]) -> Option<Way> {
-        let link = match hop {
-            Hop::Trunk(t) => self.setup.links.trunks.get(usize::from(t.0))?,
-            Hop::Peer(p) => self.setup.links.peers.get(usize::from(p.0))?,
+    /// How a hop is reached, by another way than those `tried`; what was asked for by `sips:` by those with TLS alone.
+    pub(super) fn way_of(&self, hop: Hop, user: &str, protected: bool, tried: &[Flow], now: Time) -> Option<Way> {
+        let (link, flow) = match hop {
+            Hop::Trunk(t) => self.setup.links.trunks.get(usize::from(t.0)).map(|link| (link, link.flow))?,
+            Hop::Peer(p) => {
+                let link = self.setup.links.peers.get(usize::from(p.0))?;
+                let fit: SmallVec<[Flow; 4]> =
+                    link.all_ways().iter().filter(|w| !protected || w.transport.is_secure()).copied().collect();
+                (link, self.next_way(&fit, tried, now)?)
+            }
             Hop::Device(device) => return self.way_to_registered(device, tried),
         };
-        Some(Way::direct(link.uri(user, protected), link.flow))
+        Some(Way::direct(link.uri_by(flow, user, protected), flow))
     }
 
     /// The registered devices of the agent whose number this is, the newest first.

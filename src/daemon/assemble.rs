@@ -102,7 +102,7 @@ pub fn assemble(
         inbound: site.inbound,
         phones: Arc::new(phones(config).filter_map(|(place, a)| Some((a.number?, place))).collect()),
         hosts: Arc::new(
-            named(config).filter_map(|t| Some((t.uri.reveal().clone(), ways(&locals, t).first().copied()?))).collect(),
+            named(config).map(|t| (t.uri.reveal().clone(), ways(&locals, t))).filter(|(_, ways)| !ways.is_empty()).collect(),
         ),
     };
     let targets = config.peers.iter().map(|p| &p.target).chain(config.trunks.iter().map(|t| &t.target));

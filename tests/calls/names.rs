@@ -109,3 +109,57 @@ fn p6_a_trunk_whose_name_leads_nowhere_is_down_and_tried_as_soon_as_it_leads_som
     let told: Vec<_> = alarms(&mut w).into_iter().filter(|a| a.0 == "trunk_down").collect();
     assert_eq!(told, [("trunk_down", true), ("trunk_down", false)]);
 }
+
+/// The PBX and the desk have names that lead to two addresses each.
+fn with_names() -> World {
+    let text = CONFIG.replace("desk = \"sip:security@127.0.0.1:15095\"", "desk = \"sip:security@desk.example\"");
+    let mut setup = setup(&text, 1);
+    let links = Arc::make_mut(&mut setup.links);
+    links.peers[0].host = "pbx.example".to_owned();
+    links.peers[0].ways = vec![flow(PBX), flow(SECOND)];
+    let desk = ("sip:security@desk.example".to_owned(), vec![flow("127.0.0.1:15095"), flow("127.0.0.1:15195")]);
+    links.hosts = Arc::new([desk].into());
+    World::of_shard(0, &setup)
+}
+
+#[test]
+fn c4_the_next_address_of_a_pbx_is_tried_where_one_is_silent_closed_or_out_of_service() {
+    for by in ["port closed", "503", "silence"] {
+        let mut w = with_names();
+        let number = dial(&mut w, "alice", "c1");
+        w.take();
+        w.receive(TRUNK_A, &invite(TRUNK_A, "psap7", &number, "cb1"));
+        let first = w.expect(PBX, "INVITE sip:alice@");
+        match by {
+            "503" => w.receive(PBX, &response(&first.msg, 503, "q", "", "")),
+            "silence" => w.wait(Duration::from_millis(1001)),
+            _ => w.unreachable(&first),
+        }
+        let second = w.expect(SECOND, "INVITE sip:alice@");
+        w.receive(SECOND, &response(&second.msg, 180, "q", "sip:alice@127.0.0.1:15170", ""));
+        w.expect(TRUNK_A, "SIP/2.0 180");
+        w.take();
+        // The one that failed is held down: an ordinary call begins at the other one.
+        w.receive(TRUNK_A, &invite(TRUNK_A, "+12065550000", "+14255551234", "o1"));
+        w.expect(SECOND, "INVITE sip:+14255551234@");
+        w.wait(Duration::from_millis(1001));
+        w.expect(PBX, "INVITE sip:+14255551234@");
+    }
+}
+
+#[test]
+fn c9_the_next_address_of_the_desk_is_tried_where_one_cannot_be_reached() {
+    let mut w = with_names();
+    let number = dial(&mut w, "alice", "c1");
+    w.take();
+    w.receive(TRUNK_A, &invite(TRUNK_A, "psap7", &number, "cb1"));
+    for at in [PBX, SECOND] {
+        let invite = w.expect(at, "INVITE sip:alice@");
+        w.unreachable(&invite);
+    }
+    let first = w.expect("127.0.0.1:15095", "INVITE sip:security@desk.example");
+    w.unreachable(&first);
+    let second = w.expect("127.0.0.1:15195", "INVITE sip:security@desk.example");
+    w.receive("127.0.0.1:15195", &response(&second.msg, 200, "k", "sip:k@127.0.0.1:15195", SDP));
+    w.expect(TRUNK_A, "SIP/2.0 200");
+}
