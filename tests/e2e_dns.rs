@@ -5,8 +5,8 @@ mod common;
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::story::shown_number;
-use common::{Dnsmasq, Net, Sipp, Transport, World, require, until};
+use common::story::{number_after_911, psap_calls, shown_number};
+use common::{Dnsmasq, Net, Peer, Sipp, Transport, World, require, until};
 
 macro_rules! require_all {
     () => {
@@ -93,4 +93,34 @@ fn what_a_name_led_to_stays_while_the_server_lies_hangs_and_is_dead() {
     drop(dns);
     sleep(Duration::from_secs(2));
     assert_eq!(emergency(&world, world.trunk_a()), number);
+}
+
+#[test]
+fn c4_the_callback_takes_the_second_address_of_the_pbx_where_nobody_is_at_the_first() {
+    require_all!();
+    let mut dns = None;
+    let world = World::with(Transport::Udp, |net, mut config| {
+        let records = [
+            "--srv-host=_sip._udp.pbx.test,gone.test,5060,10,100".to_owned(),
+            "--srv-host=_sip._udp.pbx.test,there.test,5060,20,100".to_owned(),
+            format!("--host-record=gone.test,{}", net.ip(31)),
+            format!("--host-record=there.test,{}", net.ip(10)),
+        ];
+        let server = Dnsmasq::start(net.ip(53), &records);
+        config.pbx_uri = Some("sip:pbx.test".to_owned());
+        config.more.push_str(&format!("[dns]\nservers = [\"{}\"]\n", server.at()));
+        dns = Some(server);
+        config.agent("alice", "")
+    });
+    until("the answer", Duration::from_secs(10), || world.gateway.log().contains("names looked up").then_some(()));
+    let number = number_after_911(&world, "alice");
+    let mut pbx = Peer::udp(world.pbx());
+    let psap = psap_calls(&world, "uac_call.xml", &number).start();
+    let invite = pbx.request("INVITE");
+    assert_eq!(invite.uri(), "sip:alice@pbx.test");
+    pbx.answer(&invite, "pbx");
+    pbx.request("ACK");
+    let bye = pbx.request_within("BYE", Duration::from_secs(10)).expect("the PSAP hangs up");
+    pbx.reply(&bye, "200 OK", "", "", "");
+    psap.finish();
 }
