@@ -109,6 +109,8 @@ fn a_thousand_strangers(kind: impl Fn(&Authority) -> Kind, name: &str) {
 /// Memory has grown by no more than it may, and comes back.
 fn comes_back(world: &mut World, name: &str, before: usize, most: usize) {
     assert!(most <= before + MOST, "{name}: memory grew from {before} to {most} KiB");
+    // It is given back when nobody has come or gone for two seconds, and ten after the last time.
+    std::thread::sleep(Duration::from_secs(10));
     let after = until(&format!("{name}: memory comes back from {before} and {most} KiB"), Duration::from_secs(30), || {
         Some(memory(world)).filter(|now| *now <= before + LEFT)
     });

@@ -214,6 +214,23 @@ async fn p8_a_lost_connection_is_opened_again_for_what_is_to_be_sent() {
 }
 
 #[tokio::test]
+async fn what_is_meant_for_a_strangers_connection_goes_there_or_nowhere_and_a_neighbours_is_opened_anew() {
+    for (known, sent) in [(Known::default(), Sent::Refused), (Known(vec![(LOOPBACK.ip(), 32)]), Sent::Yes)] {
+        let (mut streams, at) = streams(known);
+        let mut far = TcpStream::connect(at).await.unwrap();
+        far.write_all(b"OPTIONS sip:a SIP/2.0\r\nl: 0\r\n\r\n").await.unwrap();
+        let (flow, _) = message(&mut streams).await;
+        assert_eq!(streams.send(flow, Bytes::from_static(b"while it is there")), Sent::Yes);
+        let mut got = [0; 17];
+        timeout(SOON, far.read_exact(&mut got)).await.expect("in time").unwrap();
+        // Somebody else may be behind that address by now.
+        drop(far);
+        assert!(matches!(happened(&mut streams).await, Happened::Unreachable(..)));
+        assert_eq!(streams.send(flow, Bytes::from_static(b"INVITE")), sent);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_takes_no_more_counts_as_not_there_and_what_is_lost_is_counted() {
     let counters = Arc::new(Counters::default());
     let mut streams = Streams::new(Vec::new(), Known::default(), None, Arc::clone(&counters)).unwrap();
