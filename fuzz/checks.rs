@@ -5,6 +5,7 @@ use e911d::bridge::{Do, MediaOrder, Opened, Setup, Shard};
 use e911d::daemon::small;
 use e911d::sip::frame::{Frame, Framer, Limits};
 use e911d::sip::header::{self, NameAddr, Via};
+use e911d::sip::relayed::{Described, Ours, refused};
 use e911d::sip::write::Writer;
 use e911d::sip::{ClientKey, Flow, Message, Name, Transport, sdp};
 use e911d::words::{E164, Time, Uri};
@@ -112,6 +113,21 @@ pub fn sdp(data: &[u8]) {
     }
 }
 
+/// A description with our address in it keeps its stream and no other, and tells where we are and nobody else.
+fn relayed(sdp: &[u8]) {
+    let at = std::net::SocketAddr::from(([192, 0, 2, 1], 20_000));
+    let ours = Ours { at, protocol: None, cryptos: &[] };
+    let Some(said) = Described::of(sdp) else {
+        assert!(Described::of(&refused(sdp, at)).is_none(), "what was refused is no stream");
+        return;
+    };
+    let out = said.rewritten(sdp, &ours);
+    let again = Described::of(&out).expect("its stream is kept");
+    assert!(again.rtp == Some(at) || said.rtp.is_none());
+    assert!(again.protocol() == said.protocol() && again.cryptos.is_empty());
+    assert_eq!(again.rewritten(&out, &ours), out, "twice is as once");
+}
+
 fn edited(content_type: &[u8], body: &[u8]) {
     let once = sdp::edit_sdp_in(content_type, body);
     assert!(once.len() <= body.len() + body.iter().filter(|&&c| c == b'=').count());
@@ -121,6 +137,7 @@ fn edited(content_type: &[u8], body: &[u8]) {
         None => assert_eq!(once, body, "without SDP nothing changes"),
     }
     let _ = sdp::has_offer(content_type, body);
+    relayed(sdp::sdp_part(content_type, body).unwrap_or(body));
 }
 
 /// PBX, the trunks, a stranger; the PBX by TCP.
@@ -328,7 +345,7 @@ impl Play {
                     let voice = Opened { at: "127.0.0.1:20000".parse().expect("an address"), lasts: Duration::from_secs(20) };
                     self.shard.media_opened(call, Some(voice), self.now);
                 }
-                Do::Keep(_) | Do::Record(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } => {}
+                Do::Keep(_) | Do::Record(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } | Do::Relay(_) => {}
             }
         }
         assert!(sends <= 16 * self.told + 64, "{sends} messages at once");

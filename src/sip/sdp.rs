@@ -45,11 +45,20 @@ pub fn has_offer(content_type: &[u8], body: &[u8]) -> bool {
 /// The body with every session description in it anonymized (see [`anonymize`]); all other bytes of a multipart are
 /// unchanged.
 pub fn edit_sdp_in(content_type: &[u8], body: &[u8]) -> Bytes {
+    edit_each(content_type, body, put_anonymized)
+}
+
+/// The body with every session description in it replaced; all other bytes of a multipart are unchanged.
+pub fn replace_sdp_in(content_type: &[u8], body: &[u8], mut by: impl FnMut(&[u8]) -> Bytes) -> Bytes {
+    edit_each(content_type, body, |out, sdp| out.put_slice(&by(sdp)))
+}
+
+fn edit_each(content_type: &[u8], body: &[u8], mut put: impl FnMut(&mut BytesMut, &[u8])) -> Bytes {
     let mut out = BytesMut::with_capacity(body.len() + 1);
     let mut at = 0;
     for range in sdp_ranges(content_type, body) {
         out.put_slice(body.get(at..range.start).unwrap_or_default());
-        put_anonymized(&mut out, body.get(range.clone()).unwrap_or_default());
+        put(&mut out, body.get(range.clone()).unwrap_or_default());
         at = range.end;
     }
     out.put_slice(body.get(at..).unwrap_or_default());
@@ -75,7 +84,7 @@ fn put_anonymized(out: &mut BytesMut, sdp: &[u8]) {
 
 /// The length of the first line with its end. A bare CR ends a line as well: some readers see it so, and what must not
 /// be seen must not hide behind it.
-fn line_len(b: &[u8]) -> usize {
+pub(super) fn line_len(b: &[u8]) -> usize {
     match memchr::memchr2(b'\r', b'\n', b) {
         Some(i) if b.get(i..i + 2) == Some(b"\r\n") => i + 2,
         Some(i) => i + 1,
