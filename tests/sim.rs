@@ -225,7 +225,7 @@ impl Sim {
                     self.unwritten.push((at, row));
                 }
                 Do::Media { call, order: MediaOrder::Open { .. } } => self.shard.media_opened(call, None, self.now),
-                Do::Keep(_) | Do::Record(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } => {}
+                Do::Keep(_) | Do::Record(_) | Do::Release { .. } | Do::Side(_) | Do::Media { .. } | Do::Relay(_) => {}
             }
         }
     }

@@ -1,11 +1,13 @@
 //! An emergency leg that is placed once more on the same trunk, because the trunk said how it wants to be asked: somewhere
-//! else (3xx, RULES P6), at another address of its name (503, [`super::failover`]), or with a longer session interval (422, RFC 4028 section 7.4).
+//! else (3xx, RULES P6), at another address of its name (503, [`super::failover`]), with a longer session interval (422, RFC
+//! 4028 section 7.4), or without SRTP (488).
 //!
 //! To the story it is one leg: its time runs on, and only what comes of the second INVITE is told.
 
-use super::call::{CallKey, Fate, Placement};
-use super::shard::Shard;
-use crate::emergency::facts::{LegId, Origin};
+use super::anchor::Srtp;
+use super::call::{CallKey, Fate, Goal, Placement};
+use super::shard::{Do, Shard};
+use crate::emergency::facts::{LegId, Origin, Side};
 use crate::emergency::site::Profile;
 use crate::sip::header::{NameAddr, number, values};
 use crate::sip::{Flow, Message, Name, Transport};
@@ -20,10 +22,50 @@ impl Shard {
             return true;
         }
         let leg = self.calls.get(key).and_then(|c| c.leg(id)).filter(|l| l.fate == Fate::Open);
+        if self.setup.site.may_downgrade
+            && is_about_the_description(msg.status())
+            && leg.is_some_and(|l| l.anchor.as_ref().is_some_and(|a| a.offers_keys()))
+        {
+            return self.place_with_other_keys(key, id, now);
+        }
         let Some(placed) = leg.and_then(|l| l.placed.clone()) else { return false };
         let Some(next) = self.next_placement(*placed, msg) else { return false };
         self.forget_dialogs(key, id);
         self.place(key, id, next, now);
+        true
+    }
+
+    /// An emergency or a callback never fails for its keys: whoever refuses them beside plain audio is asked with nothing
+    /// else, and then without.
+    fn place_with_other_keys(&mut self, key: CallKey, id: LegId, now: Time) -> bool {
+        let Some(leg) = self.calls.get(key).and_then(|c| c.leg(id)) else { return false };
+        let refused = leg.anchor.as_ref().map(|anchor| anchor.far_srtp());
+        let srtp = Some(if refused == Some(Srtp::Offer) { Srtp::Require } else { Srtp::Off });
+        let placed = leg.placed.clone();
+        let rung = leg.course.as_ref().and_then(|course| match &course.goal {
+            Goal::Callback(device, called) => Some((device.clone(), *called, course.tried.clone())),
+            Goal::Ordinary(_) => None,
+        });
+        if placed.is_none() && rung.is_none() {
+            return false;
+        }
+        if srtp == Some(Srtp::Off) {
+            let event = "SRTP was refused: the call goes on without";
+            self.out.push_back(Do::Side(Side::Log { event, call: key.id(), trunk: placed.as_ref().map(|p| p.trunk) }));
+        }
+        self.forget_dialogs(key, id);
+        match (placed, rung) {
+            (Some(placed), _) => self.place(key, id, Placement { srtp, ..*placed }, now),
+            (None, Some((device, called, mut tried))) => {
+                // By the same way.
+                tried.pop();
+                if let Some(leg) = self.calls.get_mut(key).and_then(|c| c.leg_mut(id)) {
+                    leg.srtp = srtp;
+                }
+                self.ring(key, id, &device, called, tried, now);
+            }
+            (None, None) => {}
+        }
         true
     }
 
@@ -68,4 +110,9 @@ impl Shard {
         let dialed = |country| self.setup.site.numbers.recognise(uri, country);
         [country, None].into_iter().filter_map(dialed).any(|d| !d.is_test())
     }
+}
+
+/// A refusal that may be meant for what the session description asks for.
+const fn is_about_the_description(status: u16) -> bool {
+    matches!(status, 400 | 415 | 488 | 606)
 }

@@ -3,6 +3,7 @@
 //! Each leg is a pair of dialogs, so that each early dialog of the far side has one of its own on the near side
 //! (RFC 3261 section 12.1): whatever comes in one goes out in the other.
 
+use super::anchor::{Anchor, Pair, Srtp};
 use super::bindings::DeviceKey;
 use super::compose::Dress;
 use super::ordinary::{Hop, Hunt};
@@ -118,6 +119,8 @@ pub(super) struct Call {
     pub(super) late_ack: Option<(DialogKey, DialogKey)>,
     /// Where we are the other side.
     pub(super) read_back: Option<Box<ReadBack>>,
+    /// The ports that the caller is told, where its audio goes through us.
+    pub(super) near_pair: Option<Pair>,
     /// When it was connected.
     pub(super) connected: Time,
     /// Under which tag of ours it is written down.
@@ -141,6 +144,10 @@ pub(super) struct Leg {
     pub(super) placed: Option<Box<Placement>>,
     /// Where it goes, should that have to be tried by another way; trunks have [`Leg::placed`].
     pub(super) course: Option<Box<Course>>,
+    /// A callback's leg refused what it was offered of SRTP, and gets this instead.
+    pub(super) srtp: Option<Srtp>,
+    /// Where its audio goes through us.
+    pub(super) anchor: Option<Box<Anchor>>,
 }
 
 /// A leg's goal, and the ways by which it was tried.
@@ -186,6 +193,8 @@ pub(super) struct Placement {
     pub(super) moved: Option<(Bytes, Flow)>,
     /// The shortest session interval that the trunk wants (422).
     pub(super) min_se: Option<u32>,
+    /// It refused what it was offered of SRTP, and gets this instead.
+    pub(super) srtp: Option<Srtp>,
 }
 
 /// What is to become of a leg.
@@ -214,6 +223,8 @@ impl Leg {
             fate: Fate::Open,
             placed: None,
             course: None,
+            srtp: None,
+            anchor: None,
         }
     }
 

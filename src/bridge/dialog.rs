@@ -1,6 +1,8 @@
 //! Within a call: what one side says is passed on to the other, as RFC 3261 section 12 wants it said there.
 
+use super::anchor::{self, Role};
 use super::call::{Call, CallKey, Fate, Owner, Passed, Progress, Side};
+use super::compose::Dress;
 use super::extensions::pass_required;
 use super::shard::{CANCELLED, Shard};
 use crate::emergency::facts::{Input, LegEvent, LegId, Origin, Party};
@@ -32,7 +34,9 @@ impl Shard {
         let keep = call.kept.is_some() && (call.kind.is_storys() || late.is_some());
         if let Some((_, answered)) = late {
             let body = call.dress(leg, side.other()).body(msg);
-            self.endpoint.acknowledge(answered, msg.get(Name::ContentType).unwrap_or_default(), &body);
+            let content_type = msg.get(Name::ContentType).unwrap_or_default();
+            let body = self.carried(key, leg, side.other(), Role::Answer, content_type, body);
+            self.endpoint.acknowledge(answered, content_type, &body);
         }
         if keep {
             // Its row has the 2xx, to be sent until this ACK comes.
@@ -67,17 +71,25 @@ impl Shard {
             return;
         };
         let invite = msg.cseq().is_some_and(|(_, m)| m == b"INVITE");
+        let late = invite && self.calls.get(key).is_some_and(|c| c.late_ack == Some((asker, asked)));
         if (200..300).contains(&status) {
             self.refresh(key, asked, msg, now);
             if invite {
                 self.acknowledge_passed(key, asked, asker);
             }
         }
+        let mut body = dress.body(msg);
+        if status < 300 && !body.is_empty() {
+            let role = if late { Role::Offer } else { Role::Answer };
+            body = self.carried(key, leg, side.other(), role, msg.get(Name::ContentType).unwrap_or_default(), body);
+            if role == Role::Answer && self.calls.get(key).is_some_and(|c| c.kept.is_some() && c.near_pair.is_some()) {
+                self.keep_call(key, now);
+            }
+        }
         if let Some(mut w) = self.endpoint.reply_in(server, asker, status) {
             dress.copy(&mut w, msg);
             pass_required(&mut w, msg, dress);
-            let bytes = w.finish_body(&dress.body(msg));
-            self.endpoint.respond(server, status, Some(asker), bytes, now);
+            self.endpoint.respond(server, status, Some(asker), w.finish_body(&body), now);
         }
         if status == 481 && ends_the_dialog(msg) {
             self.end_by(key, leg, side, now);
@@ -120,11 +132,12 @@ impl Shard {
             self.endpoint.end_dialog(far);
             near.into_iter().for_each(|near| self.endpoint.end_dialog(near));
         }
+        let body = self.answered_body(key, id, offered, dress, msg);
+        self.choose_media(key, id);
         if let Some(mut w) = self.endpoint.reply_in(server, near, msg.status()) {
             dress.copy(&mut w, msg);
             pass_required(&mut w, msg, dress);
-            let bytes = w.finish_body(&dress.body(msg));
-            self.endpoint.respond(server, msg.status(), Some(near), bytes, now);
+            self.endpoint.respond(server, msg.status(), Some(near), w.finish_body(&body), now);
         }
         if offered {
             self.endpoint.acknowledge(far, b"", b"");
@@ -139,13 +152,23 @@ impl Shard {
         }
         let Some(near) = self.near_dialog(key, id) else { return };
         let Some(call) = self.calls.get(key).filter(|c| c.progress == Progress::Waiting) else { return };
-        let (server, dress) = (call.server, call.near_dress);
+        let (server, dress, offered) = (call.server, call.near_dress, call.offered);
+        let body = self.answered_body(key, id, offered, dress, msg);
         if let Some(mut w) = self.endpoint.reply_in(server, near, msg.status()) {
             dress.copy(&mut w, msg);
             pass_required(&mut w, msg, dress);
-            let bytes = w.finish_body(&dress.body(msg));
-            self.endpoint.respond(server, msg.status(), None, bytes, now);
+            self.endpoint.respond(server, msg.status(), None, w.finish_body(&body), now);
         }
+    }
+
+    /// The body of a response to a leg's INVITE as the caller gets it.
+    fn answered_body(&mut self, key: CallKey, id: LegId, offered: bool, dress: Dress, msg: &Message) -> Bytes {
+        let role = if offered { Role::Answer } else { Role::Offer };
+        let body = self.carried(key, id, Side::Near, role, msg.get(Name::ContentType).unwrap_or_default(), dress.body(msg));
+        if offered {
+            self.heard_from_fork(key, id, msg);
+        }
+        body
     }
 
     /// A late 2xx of a leg that was given up.
@@ -304,7 +327,12 @@ impl Shard {
         }
         dress.copy(&mut w, msg);
         pass_required(&mut w, msg, dress);
-        let body = dress.body(msg);
+        let mut body = dress.body(msg);
+        if !body.is_empty() && matches!(msg.method(), Method::Invite | Method::Update | Method::Prack) {
+            let late = self.calls.get(key).is_some_and(|c| !c.offered && c.progress == Progress::Waiting);
+            let role = anchor::role_of_request(msg.method(), late);
+            body = self.carried(key, leg, to, role, msg.get(Name::ContentType).unwrap_or_default(), body);
+        }
         if msg.method() == Method::Invite {
             self.passed_invites.insert(tx, request);
             if let Some(call) = self.calls.get_mut(key) {

@@ -1,10 +1,11 @@
 //! The story's side of the bridge: messages become its inputs, its effects become messages.
 
+use super::anchor::{self, Anchor};
 use super::bindings::DeviceKey;
 use super::call::{CallKey, Fate, Goal, Kind, Leg, Owner, Placement, Progress, Side};
 use super::compose::{Dress, contact, user_of};
 use super::extensions::{support_instead, support_of_a_callback};
-use super::links::{CalledUris, Link};
+use super::links::{CalledUris, Link, MediaPolicy};
 use super::location::{self, Added};
 use super::own::Errand;
 use super::read_back::ReadOut;
@@ -79,7 +80,8 @@ impl Shard {
             CallEffect::Ordinary { call } => self.begin_ordinary(CallKey::of(call), now),
             CallEffect::Place { call, leg, trunk, target, shown, body, location, test } => {
                 let shown = *shown.reveal();
-                let placement = Placement { trunk, target, shown, form: body, location, test, moved: None, min_se: None };
+                let placement =
+                    Placement { trunk, target, shown, form: body, location, test, moved: None, min_se: None, srtp: None };
                 self.place(CallKey::of(call), leg, placement, now);
             }
             CallEffect::Ring { call, leg, device, called } => {
@@ -140,6 +142,9 @@ impl Shard {
             dialog.account = Some(placement.trunk.0);
         }
         let hops = msg.max_forwards().unwrap_or(70).checked_sub(1).unwrap_or(HOPS_OF_LAST_RESORT);
+        let mut anchor = self.emergency_anchor(key, leg, &placement, flow, &msg);
+        let mut through = |content_type: &[u8], body| anchor::offered(anchor.as_deref_mut(), content_type, body);
+        let content_type = msg.get(Name::ContentType).unwrap_or_default();
         if let Some((invite, mut w)) = self.endpoint.begin(far, b"INVITE", hops, owner, now) {
             w.header("P-Asserted-Identity", local.as_bytes());
             w.header_fmt("P-Asserted-Identity", format_args!("<tel:{shown}>"));
@@ -156,7 +161,7 @@ impl Shard {
                 BodyForm::Whole if placement.location.is_some() => {
                     let about_more = |n| is_about_the_body(n) || n == Name::GeolocationRouting || interval(n);
                     Dress::Masked.copy_but(&mut w, &msg, about_more);
-                    let body = Dress::Masked.body(&msg);
+                    let body = through(content_type, Dress::Masked.body(&msg));
                     match self.added_location(&placement, far, now) {
                         Some(added) => added.finish(w, &msg, &body),
                         None => w.finish_body(&body),
@@ -164,25 +169,40 @@ impl Shard {
                 }
                 BodyForm::Whole => {
                     Dress::Masked.copy_but(&mut w, &msg, interval);
-                    w.finish_body(&Dress::Masked.body(&msg))
+                    w.finish_body(&through(content_type, Dress::Masked.body(&msg)))
                 }
                 BodyForm::SdpAlone => {
                     let about_more = |n| is_about_the_body(n) || is_about_location(n) || interval(n);
                     Dress::Masked.copy_but(&mut w, &msg, about_more);
-                    let content_type = msg.get(Name::ContentType).unwrap_or_default();
                     let sdp = sdp::sdp_part(content_type, msg.body()).unwrap_or_default();
                     if !sdp.is_empty() {
                         w.header("Content-Type", b"application/sdp");
                     }
-                    w.finish_body(&sdp::anonymize(sdp))
+                    w.finish_body(&through(b"application/sdp", sdp::anonymize(sdp)))
                 }
             };
             self.endpoint.send(invite, bytes, now);
-            self.add_leg(key, Leg { placed: Some(Box::new(placement)), ..Leg::new(leg, invite, far, Dress::Masked) });
+            self.add_leg(key, Leg { placed: Some(Box::new(placement)), anchor, ..Leg::new(leg, invite, far, Dress::Masked) });
+        } else {
+            self.release_anchor(anchor);
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.invite = Some(msg);
         }
+    }
+
+    /// Without ports an emergency's audio passes by us: it is never refused for them.
+    fn emergency_anchor(
+        &mut self,
+        key: CallKey,
+        leg: LegId,
+        placement: &Placement,
+        flow: Flow,
+        msg: &Message,
+    ) -> Option<Box<Anchor>> {
+        let link = self.setup.links.trunks.get(usize::from(placement.trunk.0))?;
+        let srtp = placement.srtp.unwrap_or(link.media.srtp);
+        self.anchor_for(key, leg, MediaPolicy { srtp, ..link.media }, flow, msg).ok().flatten()
     }
 
     fn added_location<'a>(&'a self, placement: &'a Placement, far: DialogKey, now: Time) -> Option<Added<'a>> {
@@ -237,9 +257,14 @@ impl Shard {
             } else {
                 Dress::Open.copy_but(&mut w, &msg, |n| is_of_the_callback_leg(n) || n == Name::ResourcePriority);
             }
-            let body = Dress::Open.body(&msg);
+            let policy = self.policy_towards(flow);
+            let srtp = self.calls.get(key).and_then(|c| c.leg(leg)).and_then(|l| l.srtp);
+            let policy = MediaPolicy { srtp: srtp.unwrap_or(policy.srtp), ..policy };
+            let mut anchor = self.anchor_for(key, leg, policy, flow, &msg).ok().flatten();
+            let content_type = msg.get(Name::ContentType).unwrap_or_default();
+            let body = anchor::offered(anchor.as_deref_mut(), content_type, Dress::Open.body(&msg));
             self.endpoint.send(invite, w.finish_body(&body), now);
-            self.add_leg(key, Leg::new(leg, invite, far, Dress::Open));
+            self.add_leg(key, Leg { anchor, srtp, ..Leg::new(leg, invite, far, Dress::Open) });
             self.note_course(key, leg, Goal::Callback(device.clone(), called), tried, now);
         }
         if let Some(call) = self.calls.get_mut(key) {
@@ -342,6 +367,7 @@ impl Shard {
 
     /// Takes a leg in; one that is placed once more takes its own place.
     pub(super) fn add_leg(&mut self, key: CallKey, leg: Leg) {
+        self.release_leg(key, leg.id);
         let Some(call) = self.calls.get_mut(key) else { return };
         match call.leg_mut(leg.id) {
             Some(place) => *place = leg,
@@ -495,12 +521,11 @@ fn reason(because: Because) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Access, Agents, Link, Links, Setup, Source, Sources};
+    use super::super::{Access, Agents, Link, Links, MediaPolicy, Setup, Source, Sources};
     use super::*;
     use crate::emergency::facts::TrunkId;
     use crate::emergency::scenarios::site;
     use crate::sip::{Local, Locals};
-    use crate::words::Private;
     use std::net::SocketAddr;
     use std::sync::Arc;
     use std::time::Duration;
@@ -531,6 +556,7 @@ mod tests {
             probe: None,
             credentials: None,
             register: None,
+            media: MediaPolicy::default(),
         };
         let links = Links {
             trunks: vec![link("127.0.0.1:15070"), link("127.0.0.1:15071")],
@@ -553,6 +579,7 @@ mod tests {
             shards: 1,
             access: Arc::new(Access::default()),
             presence: None,
+            anchoring: Arc::default(),
         }
     }
 
@@ -593,7 +620,7 @@ mod tests {
                 shard.place(
                     key,
                     leg,
-                    Placement { trunk, target, shown, form, test, moved: None, min_se: None, location: None },
+                    Placement { trunk, target, shown, form, test, moved: None, min_se: None, location: None, srtp: None },
                     now,
                 );
                 let left = invited(&mut shard);

@@ -4,6 +4,7 @@
 //! connected or a target has changed, and forgotten at the call's end. Its key is our tag towards the caller, which says
 //! whose shard it is. Read [`KeptCall`] first.
 
+use super::anchor::Anchor;
 use super::call::{Call, CallKey, Fate, Kind, Leg, Owner, Progress, Side};
 use super::compose::Dress;
 use super::ordinary::Hunt;
@@ -59,6 +60,9 @@ struct KeptCall<'a> {
     /// The agent whose line an ordinary call takes, by her id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     line: Option<Cow<'a, str>>,
+    /// Where its audio goes through us: the ports, the keys and what was agreed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    anchor: Option<Cow<'a, Anchor>>,
     /// What the story keeps of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     story: Option<KeptTalk>,
@@ -181,6 +185,7 @@ impl Shard {
             invite: self.endpoint.keep_invite(call.server, storys || late),
             late,
             line: Self::line_of(call).map(Cow::Borrowed),
+            anchor: leg.anchor.as_deref().map(Cow::Borrowed),
             story: self.story.as_ref().filter(|_| storys).and_then(|story| story.kept(key.id())),
         };
         let mut value = Vec::with_capacity(ROW);
@@ -248,7 +253,9 @@ impl Shard {
         }
         if let Some(call) = self.calls.get_mut(key) {
             let dress = if kept.far_masked { Dress::Masked } else { Dress::Open };
-            call.legs = smallvec![connected_leg(id, near, far, dress)];
+            let anchor = kept.anchor.map(|anchor| Box::new(anchor.into_owned()));
+            call.near_pair = anchor.as_ref().map(|anchor| anchor.near_pair().clone());
+            call.legs = smallvec![Leg { anchor, ..connected_leg(id, near, far, dress) }];
             call.server = server.unwrap_or_default();
             call.late_ack = late.then_some((near, far));
             call.kept = self.endpoint.dialog(near).map(|d| d.local_tag);
@@ -259,6 +266,7 @@ impl Shard {
         if let (Some(story), Some(part)) = (&mut self.story, kept.story) {
             story.restore_call(key.id(), &part, now);
         }
+        self.join(key, id, true);
         [Side::Near, Side::Far].into_iter().for_each(|side| self.ask_later_whether_alive(key, id, side, ask));
         if !same_boot {
             // From here on the times in all rows are this boot's.
@@ -293,6 +301,7 @@ fn blank(kind: KeptKind, origin: Origin, leg: LegId, near_masked: bool) -> Call 
         progress: Progress::Connected(leg),
         late_ack: None,
         read_back: None,
+        near_pair: None,
         connected: Time::ZERO,
         kept: None,
     }

@@ -1,5 +1,6 @@
 //! Neighbours as the wire sees them: where they are, and which packets come from them.
 
+use super::anchor::Srtp;
 use super::registration::Registering;
 use super::shard::{Setup, Shard};
 use crate::emergency::caller::number_in;
@@ -37,6 +38,17 @@ pub struct Link {
     pub credentials: Option<Arc<Credentials>>,
     /// Whether we register there; needs `credentials`.
     pub register: Option<Registering>,
+    /// How its audio goes.
+    pub media: MediaPolicy,
+}
+
+/// How the audio of a neighbour goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MediaPolicy {
+    /// Through us (`media = "anchor"`).
+    pub anchor: bool,
+    /// Encrypted, where it goes through us.
+    pub srtp: Srtp,
 }
 
 /// A trunk's `username` and `password`.

@@ -8,6 +8,7 @@
 
 mod access;
 mod again;
+mod anchor;
 mod bindings;
 mod call;
 mod challenge;
@@ -35,11 +36,12 @@ mod shard;
 mod understood;
 
 pub use access::Access;
+pub use anchor::{Anchoring, End, Joined, Pair, RelayOrder, Srtp, ports_in};
 pub use desks::DeskView;
 pub use health::Trouble;
 pub use inside::{INSIDE, is_inside};
 pub use lines::{Agents, Lines};
-pub use links::{Classifier, Credentials, Link, Links, Source, Sources};
+pub use links::{Classifier, Credentials, Link, Links, MediaPolicy, Source, Sources};
 pub use ordinary::{OrdinaryCall, OrdinaryView};
 pub use publication::Publisher;
 pub use read_back::{MediaOrder, Opened, ReadOut};

@@ -6,6 +6,7 @@ mod record;
 
 pub use record::{OrdinaryCall, OrdinaryView};
 
+use super::anchor;
 use super::call::{CallKey, Fate, Goal, Kind, Leg, Owner, Progress, Side};
 use super::compose::{Dress, contact, dialed_user, user_of};
 use super::emergency::Way;
@@ -46,6 +47,9 @@ impl Hunt {
         Self { hops: VecDeque::new(), next_leg: 0, agent: None, ticket: None }
     }
 }
+
+/// Why an answer is hung up that has no keys.
+const NO_KEYS: &str = "SIP;cause=488;text=\"SRTP is required\"";
 
 const LATER: &str = "SIP;cause=408;text=\"Another trunk took the call\"";
 
@@ -98,6 +102,12 @@ impl Shard {
     pub(super) fn on_ordinary_response(&mut self, key: CallKey, id: LegId, msg: Message, now: Time) {
         match msg.status() {
             100..=199 => self.progress(key, id, &msg, now),
+            200..=299 if self.misses_keys(key, id, Side::Far, &msg) => {
+                if let Some(far) = self.calls.get(key).and_then(|c| c.leg(id)).map(|l| l.far) {
+                    self.decline_late_answer(key, id, far, NO_KEYS, now);
+                }
+                self.refuse(key, 488, None, "SRTP is required", now);
+            }
             200..=299 => {
                 self.take_line(key);
                 self.note_answer(key, now);
@@ -212,8 +222,17 @@ impl Shard {
         let Some(Way { uri, flow, routes, along_flow }) = self.way_of(hop, &user, protected, &tried, now) else {
             return self.try_next_hop(key, 503, now);
         };
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let Some(msg) = call.invite.take() else { return };
+        let Some(msg) = self.calls.get_mut(key).and_then(|c| c.invite.take()) else { return };
+        let Ok(mut anchor) = self.anchor_for(key, id, self.policy_towards(flow), flow, &msg) else {
+            if let Some(call) = self.calls.get_mut(key) {
+                call.invite = Some(msg);
+            }
+            return self.try_next_hop(key, 503, now);
+        };
+        if anchor.as_ref().is_some_and(|anchor| anchor.misses_keys(Side::Near, &msg)) {
+            self.release_anchor(anchor);
+            return self.refuse(key, 488, None, "SRTP is required", now);
+        }
         let caller = crate::sip::dialog::contact_uri(&msg).map(|u| user_of(&u)).unwrap_or_default();
         let ours = contact(&caller, self.endpoint.locals(), flow, &uri);
         let owner = Owner::Leg { call: key, leg: id, side: Side::Far };
@@ -231,9 +250,10 @@ impl Shard {
                 Origin::Agent(_) => Dress::Open.copy_of_a_phone(&mut w, &msg),
                 _ => Dress::Open.copy_unmarked(&mut w, &msg),
             }
-            let body = Dress::Open.body(&msg);
+            let content_type = msg.get(Name::ContentType).unwrap_or_default();
+            let body = anchor::offered(anchor.as_deref_mut(), content_type, Dress::Open.body(&msg));
             self.endpoint.send(invite, w.finish_body(&body), now);
-            self.add_leg(key, Leg::new(id, invite, far, Dress::Open));
+            self.add_leg(key, Leg { anchor, ..Leg::new(id, invite, far, Dress::Open) });
             if !matches!(hop, Hop::Trunk(_)) {
                 self.note_course(key, id, Goal::Ordinary(hop), tried, now);
             }
@@ -243,6 +263,12 @@ impl Shard {
         if let Some(call) = self.calls.get_mut(key) {
             call.invite = Some(msg);
         }
+    }
+
+    /// Whether SRTP is required of a side and its description has no keys.
+    fn misses_keys(&self, key: CallKey, id: LegId, side: Side, msg: &Message) -> bool {
+        let anchor = self.calls.get(key).and_then(|c| c.leg(id)).and_then(|l| l.anchor.as_ref());
+        anchor.is_some_and(|anchor| anchor.misses_keys(side, msg))
     }
 
     /// The far side's final error becomes the caller's.

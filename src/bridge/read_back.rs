@@ -250,7 +250,7 @@ fn session_id(key: CallKey) -> u64 {
 }
 
 /// The address in `host:port`, where the host is one that others can send to.
-fn literal(sent_by: &str) -> Option<IpAddr> {
+pub(super) fn literal(sent_by: &str) -> Option<IpAddr> {
     let host = std::str::from_utf8(split_port(sent_by.as_bytes()).0).ok()?;
     let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
     (!ip.is_unspecified()).then_some(ip)

@@ -4,6 +4,7 @@
 //! waits, locks or logs a word of a message.
 
 use super::access::Access;
+use super::anchor::{Anchoring, RelayOrder, Stock};
 use super::bindings::BindingKey;
 use super::call::{Call, CallKey, Fate, Kind, Owner, Progress};
 use super::challenge::TrunkKey;
@@ -57,6 +58,8 @@ pub struct Setup {
     pub presence: Option<Publisher>,
     /// What the wall clock said when boot time was zero; for what others read only.
     pub booted: Duration,
+    /// Whose audio goes through us, and where.
+    pub anchoring: Arc<Anchoring>,
 }
 
 /// What a shard wants done.
@@ -87,6 +90,8 @@ pub enum Do {
         /// What.
         order: MediaOrder,
     },
+    /// Something for the relay.
+    Relay(RelayOrder),
     /// Record an ordinary call that is over (RULES A7).
     Record(Box<OrdinaryCall>),
     /// Something beside the calls. Its fate is never told to the shard.
@@ -150,6 +155,8 @@ pub struct Shard {
     pub(super) inside: Option<AgentId>,
     /// What each trunk asked for last.
     pub(super) trunk_keys: Vec<TrunkKey>,
+    /// Ports that are ready.
+    pub(super) stock: Stock,
     due: Vec<(Time, Wake)>,
 }
 
@@ -177,8 +184,10 @@ impl Shard {
             phones: Phones::new(setup.secret ^ u64::from(setup.era).rotate_right(32)),
             inside: None,
             trunk_keys: Vec::new(),
+            stock: Stock::default(),
             due: Vec::new(),
         };
+        shard.look_after_stock();
         if index == 0 {
             shard.start_probes(now);
             shard.look_for_homeless(now);
@@ -211,6 +220,7 @@ impl Shard {
         }
         self.setup = Setup { lines: Arc::clone(&self.setup.lines), ..setup.clone() };
         self.endpoint.set_locals(Arc::clone(&setup.locals));
+        self.look_after_stock();
         if self.story.is_some() {
             self.start_probes(now);
             self.look_for_homeless(now);
@@ -367,6 +377,7 @@ impl Shard {
             progress: Progress::Waiting,
             late_ack: None,
             read_back: None,
+            near_pair: None,
             connected: Time::ZERO,
             kept: None,
         };
@@ -463,6 +474,7 @@ impl Shard {
     pub(super) fn end_leg(&mut self, key: CallKey, id: LegId) {
         let Some(leg) = self.calls.get_mut(key).and_then(|c| c.leg_mut(id)) else { return };
         leg.fate = Fate::Gone;
+        self.release_leg(key, id);
         self.forget_dialogs(key, id);
         self.settle(key);
     }
@@ -480,6 +492,7 @@ impl Shard {
         }
         self.leave_line(key);
         if let Some(call) = self.calls.remove(key) {
+            self.release_call(&call);
             self.invites.remove(call.server);
         }
     }
@@ -487,6 +500,7 @@ impl Shard {
     /// Forgets a call that has its answer and never had a leg.
     pub(super) fn forget_call(&mut self, key: CallKey) {
         if let Some(call) = self.calls.remove(key) {
+            self.release_call(&call);
             self.invites.remove(call.server);
         }
     }

@@ -5,7 +5,9 @@
 
 use super::config::{self, Config, SipTarget};
 use super::names::named;
-use crate::bridge::{Access, Agents, Credentials, Link, Links, Publisher, Registering, Setup, Source, Sources};
+use crate::bridge::{
+    Access, Agents, Anchoring, Credentials, Link, Links, MediaPolicy, Publisher, Registering, Setup, Source, Sources,
+};
 use crate::emergency::facts::{AgentId, PeerId, TrunkId};
 use crate::emergency::notice::is_same_address;
 use crate::emergency::number::Numbers;
@@ -17,6 +19,7 @@ use crate::io::clock;
 use crate::io::transport::Known;
 use crate::io::transport::tls::Names;
 use crate::sip::{Flow, Local, Locals, Transport};
+use crate::words::uri::split_port;
 use crate::words::{Civic, Country, E164, Private, Time, Uri};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -120,6 +123,11 @@ pub fn assemble(
     };
     let passwords =
         phones(config).filter_map(|(place, a)| Some((a.id.reveal().as_str(), a.password.as_ref()?.reveal().as_str(), place)));
+    let anchoring = Anchoring {
+        at: told_addresses(config, &locals),
+        phones: config.media.phones,
+        ready: ready_pairs(config.media.ports, shards),
+    };
     let setup = Setup {
         node: config.node.name.as_str().into(),
         agents: Arc::new(Agents::new(&site)),
@@ -133,8 +141,40 @@ pub fn assemble(
         access: Arc::new(Access::new(&config.auth.realm, passwords)),
         presence,
         booted: clock::wall_at(Time::ZERO),
+        anchoring: Arc::new(anchoring),
     };
     Ok(Assembled { setup, known, sources, names })
+}
+
+/// So many pairs of ports are kept ready in each shard: enough for all who dial in one moment, and no large part of what
+/// there is.
+fn ready_pairs((low, high): (u16, u16), shards: u8) -> usize {
+    let pairs = usize::from(high.saturating_sub(low)) / 2 + 1;
+    (pairs / (4 * usize::from(shards.max(1)))).clamp(2, 64)
+}
+
+/// The addresses that are told in session descriptions where anybody's audio goes through us: `media.public`, else
+/// `media.bind`, else those that our listeners are known by.
+fn told_addresses(config: &Config, locals: &Locals) -> Vec<IpAddr> {
+    let neighbours = config.trunks.iter().map(|t| t.media).chain(config.peers.iter().map(|p| p.media));
+    if !neighbours.chain([config.media.phones]).any(|policy| policy.anchor) {
+        return Vec::new();
+    }
+    let media = &config.media;
+    if let Some(one) = media.public.or_else(|| Some(media.bind).filter(|ip| !ip.is_unspecified())) {
+        return vec![one];
+    }
+    let listeners = locals.0.iter().filter_map(|local| {
+        let (host, _) = split_port(local.sent_by.as_bytes());
+        std::str::from_utf8(host).ok()?.trim_matches(['[', ']']).parse().ok()
+    });
+    let targets = || config.trunks.iter().map(|t| t.target.address).chain(config.peers.iter().map(|p| p.target.address));
+    // A listener that goes by a name is reached by the address of this machine's way out.
+    let ways_out = config.listen.iter().map(|listen| reached_from(listen.bind, targets()));
+    let mut all: Vec<IpAddr> = listeners.chain(ways_out).filter(|ip: &IpAddr| !ip.is_unspecified()).collect();
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|ip| seen.insert(*ip));
+    all
 }
 
 /// The agents who may register, with their places.
@@ -257,7 +297,7 @@ fn trunk_links(config: &Config, site: &Site, locals: &Locals, before: Option<&As
             let link = link(&t.name, "trunk", &t.target, (!t.options.is_zero()).then_some(t.options), locals)?;
             let credentials = t.credentials.clone().map(|(user, password)| Arc::new(Credentials { user, password }));
             let register = t.register.then_some(Registering { time_scale: config.time_scale });
-            Ok(Link { credentials, register, ..link })
+            Ok(Link { credentials, register, media: t.media, ..link })
         }
         None => gone(&trunk.name, before.map(|b| &b.setup.links.trunks)),
     };
@@ -266,7 +306,7 @@ fn trunk_links(config: &Config, site: &Site, locals: &Locals, before: Option<&As
 
 fn peer_links(config: &Config, site: &Site, locals: &Locals, before: Option<&Assembled>) -> Result<Vec<Link>, Unusable> {
     let one = |peer: &Peer| match config.peers.iter().find(|p| p.name == peer.name) {
-        Some(p) => link(&p.name, "peer", &p.target, None, locals),
+        Some(p) => link(&p.name, "peer", &p.target, None, locals).map(|link| Link { media: p.media, ..link }),
         None => gone(&peer.name, before.map(|b| &b.setup.links.peers)),
     };
     site.peers.iter().map(one).collect()
@@ -288,6 +328,7 @@ fn link(
         probe,
         credentials: None,
         register: None,
+        media: MediaPolicy::default(),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::bridge::{Classifier, MediaOrder, Opened, Setup, is_inside};
 use crate::emergency::facts::{AgentId, CallId, Input};
 use crate::emergency::presence::View;
 use crate::io::clock;
+use crate::io::media::relay::{self, Relay};
 use crate::io::media::{self, Media};
 use crate::io::store::{Store, Written};
 use crate::io::transport::stream::{Happened, Streams};
@@ -82,6 +83,8 @@ pub struct Reload {
     pub secure: Option<Arc<Secure>>,
     /// Where audio of ours leaves from.
     pub media: media::Settings,
+    /// How audio is relayed.
+    pub relay: relay::Settings,
 }
 
 /// What a [`Front`] is made of.
@@ -104,6 +107,8 @@ pub struct Parts {
     pub store: Box<dyn Store>,
     /// Who reads to test calls.
     pub media: Media,
+    /// Who relays audio.
+    pub relay: Relay,
     /// What was lost.
     pub counters: Arc<Counters>,
     /// The side thread.
@@ -159,6 +164,7 @@ impl Front {
             ordinary: parts.ordinary,
             for_lane: Vec::new(),
             media: parts.media,
+            relay: parts.relay,
             inside: None,
         };
         let mut front = Self {
@@ -193,6 +199,7 @@ impl Front {
         // What was restored goes its way before the first message; rows that it makes are written before "settled".
         let _ = catch_unwind(AssertUnwindSafe(|| self.each_lane(|worker, near| worker.drain(near, clock::now()))));
         let _ = catch_unwind(AssertUnwindSafe(|| self.worker.settle(&mut self.near, clock::now())));
+        self.each_lane(|worker, _| worker.await_stock());
         for (flow, bytes) in std::mem::take(&mut self.held) {
             let _ = catch_unwind(AssertUnwindSafe(|| self.message(flow, Message::scan(bytes))));
         }
@@ -358,6 +365,7 @@ impl Front {
             let _ = worker.reload(setup, Arc::clone(ports), near, clock::now());
         });
         self.near.media.configure(&new.media);
+        self.near.relay.configure(new.relay);
         self.take_sockets(&new.ports);
         Ok(())
     }
@@ -622,6 +630,7 @@ struct Near {
     /// What the lane is still to be told.
     for_lane: Vec<ForLane>,
     media: Media,
+    relay: Relay,
     /// Who plays a caller of our own, and whom.
     inside: Option<(AgentId, UnboundedSender<Bytes>)>,
 }

@@ -38,8 +38,8 @@ use crate::io::transport::udp::{Port, Ports};
 use crate::words::Time;
 use loaded::Loaded;
 use opening::{
-    Bound, Doors, Failure, listeners_of, media_settings, notifier_settings, open_admin_socket, open_store, report_contacts,
-    secure,
+    Bound, Doors, Failure, listeners_of, media_settings, notifier_settings, open_admin_socket, open_store, relay_settings,
+    report_contacts, secure, start_relay,
 };
 use std::hash::{BuildHasher, Hasher};
 use std::io::{Write, stderr};
@@ -186,6 +186,8 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
     };
     let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, beside, halted)?;
 
+    let relay = start_relay(&config, &saved, &side);
+    status.watch(Arc::clone(&relay.traffic));
     let (to_front, from_shards) = unbounded_channel();
     let common = Common {
         setup: assembled.setup.clone(),
@@ -194,6 +196,7 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
         side: side.clone(),
         keeper: keeper.clone(),
         front: to_front,
+        relay: relay.clone(),
     };
     let mut ordinary = Vec::new();
     for index in 1..=threads {
@@ -219,6 +222,7 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
             commands: obeyed,
             store,
             media,
+            relay,
             counters,
             side: side_of_front,
             held,
@@ -434,7 +438,14 @@ impl Control {
         };
         let ports = self.ports_of(&assembled);
         let (setup, known) = (assembled.setup.clone(), assembled.known.clone());
-        let relink = Reload { setup, ports: Arc::clone(&ports), known, secure, media: media_settings(&filled) };
+        let relink = Reload {
+            setup,
+            ports: Arc::clone(&ports),
+            known,
+            secure,
+            media: media_settings(&filled),
+            relay: relay_settings(&filled),
+        };
         let _ = self.commands.send(Command::Relink(Box::new(relink)));
         (self.assembled, self.ports) = (assembled, ports);
         info!(event = "names looked up", count = self.answers.ways.len());
@@ -520,7 +531,14 @@ impl Control {
         let secure = secure(&config, &assembled).map_err(|e| vec![format!("[tls]: {e}")])?;
         let (answer, answered) = oneshot::channel();
         let (setup, known) = (assembled.setup.clone(), assembled.known.clone());
-        let reload = Reload { setup, ports: Arc::clone(&ports), known, secure, media: media_settings(&config) };
+        let reload = Reload {
+            setup,
+            ports: Arc::clone(&ports),
+            known,
+            secure,
+            media: media_settings(&config),
+            relay: relay_settings(&config),
+        };
         let _ = self.commands.send(Command::Reload(Box::new(reload), answer));
         match answered.await {
             Ok(Ok(())) => {}

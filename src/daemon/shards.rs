@@ -9,6 +9,7 @@ use super::worker::{Outside, Worker};
 use crate::bridge::{MediaOrder, Opened, Setup};
 use crate::emergency::facts::CallId;
 use crate::io::clock;
+use crate::io::media::relay::Relay;
 use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
@@ -76,6 +77,8 @@ pub struct Common {
     pub keeper: Keeper,
     /// The front.
     pub front: UnboundedSender<FromShard>,
+    /// Who relays audio.
+    pub relay: Relay,
 }
 
 impl Common {
@@ -83,7 +86,8 @@ impl Common {
     pub fn worker(&self, index: u8, saved: &Saved) -> Result<Worker, PoolError> {
         let (ports, counters) = (Arc::clone(&self.ports), Arc::clone(&self.counters));
         let now = clock::now();
-        let mut worker = Worker::new(index, &self.setup, ports, counters, self.side.clone(), self.keeper.clone(), now)?;
+        let worker = Worker::new(index, &self.setup, ports, counters, self.side.clone(), self.keeper.clone(), now)?;
+        let mut worker = worker.with_relay(self.relay.for_shard());
         worker.restore(saved, now);
         Ok(worker)
     }
@@ -105,6 +109,7 @@ impl Ordinary {
         let mut worker = common.worker(index, saved).map_err(std::io::Error::other)?;
         let mut outside = ToFront(common.front.clone());
         worker.drain(&mut outside, clock::now());
+        worker.await_stock();
         let thread = Thread {
             worker,
             outside,

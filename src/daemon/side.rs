@@ -11,20 +11,21 @@ use crate::emergency::gateway::Shelved;
 use crate::emergency::notice::Notice;
 use crate::emergency::site::Site;
 use crate::io::clock;
+use crate::io::media::relay::traffic::Traffic;
 use crate::io::notifier::states::State;
 use crate::io::transport::Counters;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tracing::{info, warn};
 
 /// The names of CONTRACT.md, so that each has its gauge before it is raised for the first time.
-const ALARMS: [&str; 11] = [
+const ALARMS: [&str; 12] = [
     "pool_empty",
     "pool_low",
     "store_slow",
@@ -36,6 +37,7 @@ const ALARMS: [&str; 11] = [
     "config_rejected",
     "desk_unreachable",
     "loop",
+    "media_ports",
 ];
 
 /// How long the side thread lets things gather.
@@ -98,6 +100,8 @@ pub struct Status {
     node: String,
     /// Who tells others of alarms and presence.
     teller: OnceLock<UnboundedSender<State>>,
+    /// What the relays have carried.
+    traffic: OnceLock<Arc<Traffic>>,
 }
 
 impl Status {
@@ -121,6 +125,7 @@ impl Status {
             counters,
             node: node.to_owned(),
             teller: OnceLock::new(),
+            traffic: OnceLock::new(),
         }
     }
 
@@ -137,6 +142,9 @@ impl Status {
             ("tls_handshake", &lost.handshake),
         ] {
             counter!("e911d_lost_total", "why" => name).absolute(counter.load(Ordering::Relaxed));
+        }
+        if let Some(traffic) = self.traffic.get() {
+            count(traffic);
         }
         self.metrics.run_upkeep();
         self.metrics.render()
@@ -170,6 +178,11 @@ impl Status {
     /// From now on alarms are told here as well.
     pub(super) fn tell(&self, teller: UnboundedSender<State>) {
         let _ = self.teller.set(teller);
+    }
+
+    /// From now on what these relays carry is in the metrics.
+    pub(super) fn watch(&self, traffic: Arc<Traffic>) {
+        let _ = self.traffic.set(traffic);
     }
 
     /// The calls say that something is wrong, or right again.
@@ -212,6 +225,21 @@ impl Status {
     }
 }
 
+/// What the relays have carried.
+fn count(traffic: &Traffic) {
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    for (direction, flow) in [("to_caller", &traffic.to_caller), ("to_callee", &traffic.to_callee)] {
+        counter!("e911d_media_packets_total", "direction" => direction).absolute(of(&flow.packets));
+        counter!("e911d_media_bytes_total", "direction" => direction).absolute(of(&flow.bytes));
+    }
+    for (why, counter) in [("stranger", &traffic.strangers), ("srtp", &traffic.unprotected), ("unsent", &traffic.unsent)] {
+        counter!("e911d_media_dropped_total", "why" => why).absolute(of(counter));
+    }
+    counter!("e911d_media_silences_total").absolute(of(&traffic.silences));
+    gauge!("e911d_media_relays").set(of(&traffic.relays) as f64);
+    gauge!("e911d_media_port_pairs").set(of(&traffic.pairs) as f64);
+}
+
 /// Emergency calls and ordinary ones.
 fn up(census: &BTreeMap<u8, Census>) -> (usize, usize) {
     census.values().fold((0, 0), |(e, o), c| (e + c.emergencies, o + c.ordinary))
@@ -222,6 +250,12 @@ fn describe() {
     describe_counter!("e911d_callbacks_total", "Callbacks that came to an end");
     describe_counter!("e911d_notices_total", "Notices to contacts");
     describe_counter!("e911d_lost_total", "What came in or was to go out, and was lost");
+    describe_counter!("e911d_media_packets_total", "Packets of audio that were relayed, RTCP among them");
+    describe_counter!("e911d_media_bytes_total", "Bytes of such packets, as they came in");
+    describe_counter!("e911d_media_dropped_total", "Packets of audio that were not relayed");
+    describe_counter!("e911d_media_silences_total", "Relays in which nobody was heard for media.silence");
+    describe_gauge!("e911d_media_relays", "Calls whose audio goes through us");
+    describe_gauge!("e911d_media_port_pairs", "Pairs of ports for audio, with those that are only ready");
     describe_gauge!("e911d_alarm", "1 while the alarm is raised");
     describe_gauge!("e911d_calls", "Calls that are up or being placed");
     describe_gauge!("e911d_pool_numbers", "Callback numbers by trunk");

@@ -8,6 +8,7 @@ use crate::bridge::{Do, MediaOrder, Opened, Setup, Shard};
 use crate::emergency::facts::{AgentId, CallId, Input, Side, TrunkId};
 use crate::emergency::gateway::Gateway;
 use crate::io::kill;
+use crate::io::media::relay::Share;
 use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a worker needs done elsewhere.
 pub trait Outside {
@@ -35,6 +37,9 @@ pub trait Outside {
     fn media(&mut self, call: CallId, order: MediaOrder) -> Option<Opened>;
 }
 
+/// How long the start waits for ports to be bound.
+const FIRST_PORTS: Duration = Duration::from_millis(400);
+
 /// See the module's docs.
 pub struct Worker {
     /// Its place among the shards.
@@ -47,6 +52,8 @@ pub struct Worker {
     keeper: Keeper,
     /// The store is yet to be told that the rows' times are this boot's.
     settles: bool,
+    /// Who relays audio.
+    relay: Option<Share>,
 }
 
 impl Worker {
@@ -69,7 +76,13 @@ impl Worker {
             side,
             keeper,
             settles: false,
+            relay: None,
         })
+    }
+
+    /// Has audio relayed here.
+    pub fn with_relay(self, relay: Share) -> Self {
+        Self { relay: Some(relay), ..self }
     }
 
     /// The calls.
@@ -92,6 +105,16 @@ impl Worker {
     pub fn settle(&mut self, outside: &mut impl Outside, now: Time) {
         self.settles = true;
         self.drain(outside, now);
+        self.await_stock();
+    }
+
+    /// Waits for the ports that the first calls will need; not long, and never again.
+    pub fn await_stock(&mut self) {
+        while self.shard.waits_for_ports()
+            && let Some((at, pairs)) = self.relay.as_ref().and_then(|relay| relay.ready_within(FIRST_PORTS))
+        {
+            self.shard.stock(at, pairs);
+        }
     }
 
     /// A new configuration and its sockets. After an error everything is as before.
@@ -112,6 +135,7 @@ impl Worker {
     /// A message for this shard.
     pub fn receive(&mut self, flow: Flow, msg: Message, outside: &mut impl Outside, now: Time) {
         kill::message("received", msg.bytes());
+        self.take_stock();
         self.shard.receive(flow, msg, now);
         self.drain(outside, now);
     }
@@ -199,6 +223,11 @@ impl Worker {
                         self.shard.media_opened(call, opened, now);
                     }
                 }
+                Do::Relay(order) => {
+                    if let Some(relay) = &self.relay {
+                        relay.obey(order);
+                    }
+                }
                 Do::Record(call) => self.side.send(ToSide::Record(call)),
                 Do::Side(Side::Keep(row)) => self.keeper.keep(row),
                 Do::Side(side) => self.side.send(ToSide::Effect(side)),
@@ -222,6 +251,13 @@ impl Worker {
             Transport::Udp => self.ports.send(flow, &bytes),
             _ => outside.stream(flow, bytes),
         };
+    }
+
+    /// Takes in the ports that have become ready. Waits for none.
+    fn take_stock(&mut self) {
+        while let Some((at, pairs)) = self.relay.as_ref().and_then(Share::ready) {
+            self.shard.stock(at, pairs);
+        }
     }
 
     fn send(&mut self, transmit: Transmit, outside: &mut impl Outside, now: Time) {

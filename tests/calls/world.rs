@@ -1,10 +1,11 @@
 //! A world on paper: one shard, a clock that is a field, and neighbours who say what a test makes them say.
 
 use bytes::Bytes;
-use e911d::bridge::{Do, MediaOrder, Opened, Setup, Shard};
+use e911d::bridge::{Do, MediaOrder, Opened, Pair, RelayOrder, Setup, Shard};
 use e911d::daemon::small;
 pub use e911d::daemon::small::TOML as CONFIG;
 use e911d::emergency::facts::{CallId, Side};
+use e911d::sip::sdes::KeyRing;
 use e911d::sip::{ClientKey, Flow, Message, Name, Transport};
 use e911d::words::{Row, Saved, Table, Time};
 use std::collections::BTreeMap;
@@ -44,6 +45,11 @@ pub struct World {
     /// Where a voice would speak from, and for how long; none: there is none.
     pub voice: Option<Opened>,
     pub records: Vec<e911d::bridge::OrdinaryCall>,
+    /// What the relay was told, in order.
+    pub relayed: Vec<RelayOrder>,
+    /// Whether there are ports for it.
+    pub ports: bool,
+    next_port: u16,
 }
 
 impl World {
@@ -66,7 +72,21 @@ impl World {
         let shard = Shard::new(index, setup, now).expect("a shard");
         let voice = Opened { at: "127.0.0.1:20000".parse().expect("an address"), lasts: Duration::from_secs(20) };
         let (sent, sides, records, releases, media) = Default::default();
-        Self { shard, setup: setup.clone(), rows: Rows::new(), now, sent, sides, records, releases, media, voice: Some(voice) }
+        Self {
+            shard,
+            setup: setup.clone(),
+            rows: Rows::new(),
+            now,
+            sent,
+            sides,
+            records,
+            releases,
+            media,
+            voice: Some(voice),
+            relayed: Vec::new(),
+            ports: true,
+            next_port: 20_000,
+        }
     }
 
     /// Another shard wants this call released.
@@ -150,6 +170,19 @@ impl World {
         self.media.push(order);
     }
 
+    /// Every port that is asked for is there.
+    fn relay(&mut self, order: RelayOrder) {
+        if let RelayOrder::Want(ip, count) = &order {
+            let pairs = (0..*count).map(|_| {
+                self.next_port += 2;
+                Pair { at: SocketAddr::new(*ip, self.next_port), keys: KeyRing::new([7; KeyRing::LEN]) }
+            });
+            let pairs = if self.ports { pairs.collect() } else { Vec::new() };
+            self.shard.stock(*ip, pairs);
+        }
+        self.relayed.push(order);
+    }
+
     fn listing(&self) -> String {
         self.sent.iter().fold(String::new(), |mut all, s| {
             let _ = writeln!(all, "  -> {} {}", s.to, text(&s.msg).lines().next().unwrap_or_default());
@@ -169,6 +202,7 @@ impl World {
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
                 Do::Record(call) => self.records.push(*call),
                 Do::Keep(_) => {}
+                Do::Relay(order) => self.relay(order),
                 Do::Release { shard, call } => self.releases.push((shard, call)),
                 Do::Media { call, order } => self.media(call, order),
                 Do::Side(Side::Keep(row)) => keep(&mut self.rows, row),

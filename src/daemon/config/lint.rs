@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use super::address::Source;
 use super::model::{Config, Contacts, PresenceKind, Profile, Trunk, TrunkPath};
 use super::relations::known_sites;
-use super::tls;
 use super::value::masked;
+use super::{meet, tls};
 use crate::io::clock;
 use crate::io::notifier::post::Hook;
 use crate::words::plan::plan;
@@ -61,6 +61,7 @@ pub fn lint(config: &Config) -> Vec<Finding> {
     identities(config, &mut found);
     ways_out(config, &mut found);
     notices(config, &mut found);
+    meet::lint(config, &mut found);
     tls::lint(config, clock::wall(), &mut found);
     found.0
 }
@@ -68,7 +69,7 @@ pub fn lint(config: &Config) -> Vec<Finding> {
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn note(&mut self, key: impl Into<String>, what: impl Into<String>) {
+    pub(super) fn note(&mut self, key: impl Into<String>, what: impl Into<String>) {
         self.0.push(Finding { weight: Weight::Note, key: key.into(), what: what.into() });
     }
 

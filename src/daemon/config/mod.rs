@@ -11,6 +11,7 @@ mod check;
 mod haste;
 mod later;
 mod lint;
+mod meet;
 mod merge;
 mod mistake;
 mod model;

@@ -14,7 +14,9 @@ use regex::Regex;
 
 use super::address::{HostPort, SipTarget, Source, Transport};
 use super::range::{Brought, NumberRange};
+use crate::bridge::MediaPolicy;
 use crate::emergency::number::Numbers;
+use crate::io::media::relay::source::Learn;
 use crate::io::transport::tls::Material;
 use crate::words::{Civic, Country, E164, Private};
 
@@ -214,6 +216,8 @@ pub struct Peer {
     pub identity_from: Vec<IdentityFrom>,
     /// Its own desk. Default: `callback.desk`.
     pub desk: Option<SipTarget>,
+    /// How its audio goes. Default: between the parties.
+    pub media: MediaPolicy,
 }
 
 /// How a trunk came to us (RULES, Words).
@@ -280,6 +284,8 @@ pub struct Trunk {
     pub number_format: NumberFormat,
     /// What answers its challenges (401, 407): `username` and `password`. Default: none.
     pub credentials: Option<(Private<String>, Private<String>)>,
+    /// How its audio goes. Default: between the parties.
+    pub media: MediaPolicy,
     /// Whether we register there, as `username`. Default false.
     pub register: bool,
     /// Pause between OPTIONS probes; zero sends none. Default 30 s.
@@ -475,7 +481,7 @@ impl LogLevel {
     }
 }
 
-/// `[media]`: for audio of our own, the read-back of a test call (RULES R5).
+/// `[media]`: for audio that goes through us, and for our own, the read-back of a test call (RULES R5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Media {
     /// Where RTP sockets are bound. Default `0.0.0.0`: to the address that the caller reaches us by.
@@ -484,6 +490,12 @@ pub struct Media {
     pub public: Option<IpAddr>,
     /// The lowest and the highest port; even ones are used. Default 20000 to 29999.
     pub ports: (u16, u16),
+    /// How audio of phones that register with us goes. Default: between the parties.
+    pub phones: MediaPolicy,
+    /// Whose packets are taken besides those of the negotiated address. Default: those of its host, and of the SIP's.
+    pub learn: Learn,
+    /// How long nobody may be heard in a relay before that is reported; zero: never. Default 30 s.
+    pub silence: Duration,
 }
 
 /// `[[outbound_profile]]`: for ordinary calls only (RULES R8).

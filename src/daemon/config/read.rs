@@ -19,7 +19,9 @@ use super::model::*;
 use super::section::{Section, choose};
 use super::tls::{Files, tls};
 use super::value::{self, Mark};
+use crate::bridge::{MediaPolicy, Srtp};
 use crate::emergency::number::Numbers;
+use crate::io::media::relay::source::Learn;
 use crate::io::notifier::post::Hook;
 use crate::words::{Civic, Country, Private};
 
@@ -246,6 +248,7 @@ fn peer(mut s: Section<'_>) -> Peer {
         site: s.read("site", value::words),
         identity_from: identity_from.unwrap_or_else(|| vec![IdentityFrom::PAssertedIdentity, IdentityFrom::From]),
         desk: s.read("desk", value::target),
+        media: media_policy(&mut s, "media", "srtp"),
     };
     s.finish();
     peer
@@ -294,6 +297,7 @@ fn trunk(mut s: Section<'_>) -> Trunk {
         adds_location: s.choice("location", &[("none", false), ("pidf", true)]).unwrap_or_default(),
         number_format: s.choice("number_format", &formats).unwrap_or_default(),
         credentials: credentials(&mut s),
+        media: media_policy(&mut s, "media", "srtp"),
         register: s.flag("register", false),
         options: duration(&mut s, "options", Duration::from_secs(30), Duration::ZERO, HOUR),
     };
@@ -305,6 +309,18 @@ fn trunk(mut s: Section<'_>) -> Trunk {
     }
     s.finish();
     trunk
+}
+
+/// Whether audio goes through us, and encrypted or not: nobody but us could encrypt it.
+fn media_policy(s: &mut Section<'_>, media: &str, srtp: &str) -> MediaPolicy {
+    let policy = MediaPolicy {
+        anchor: s.choice(media, &[("pass", false), ("anchor", true)]).unwrap_or_default(),
+        srtp: s.choice(srtp, &[("off", Srtp::Off), ("offer", Srtp::Offer), ("require", Srtp::Require)]).unwrap_or_default(),
+    };
+    if policy.srtp != Srtp::Off && !policy.anchor {
+        s.note(srtp, format!("needs {media} = \"anchor\": only audio that goes through us can be encrypted by us"));
+    }
+    policy
 }
 
 fn callback_pool(mut s: Section<'_>, names: &Names) -> CallbackPool {
@@ -476,6 +492,9 @@ fn media(mut s: Section<'_>) -> Media {
             address => Ok(address),
         }),
         ports: s.read("ports", value::ports).unwrap_or((20_000, 29_999)),
+        phones: media_policy(&mut s, "phones", "phones_srtp"),
+        learn: s.choice("learn", &[("off", Learn::Off), ("host", Learn::Host), ("any", Learn::Any)]).unwrap_or_default(),
+        silence: duration(&mut s, "silence", Duration::from_secs(30), Duration::ZERO, HOUR),
     };
     s.finish();
     media

@@ -1,13 +1,16 @@
 //! What the daemon opens before it runs: listeners, the store, the doors of the API; and what its parts are told of the
 //! configuration. Nothing runs here yet.
 
+use crate::bridge::ports_in;
 use crate::daemon::assemble::Assembled;
 use crate::daemon::config::{self, Config, Listen};
 use crate::daemon::handover::Inheritance;
 use crate::daemon::serve;
-use crate::daemon::side::{Cause, Status};
+use crate::daemon::side::{Cause, SideSender, Status, ToSide};
+use crate::emergency::facts::Side;
 use crate::io::clock;
 use crate::io::media;
+use crate::io::media::relay::{self, Relay};
 use crate::io::notifier;
 use crate::io::notifier::post::Hook;
 use crate::io::notifier::smtp::Smtp;
@@ -17,7 +20,7 @@ use crate::io::store::{Opened, sqlite};
 use crate::io::transport::stream::Listener;
 use crate::io::transport::tls::Secure;
 use crate::io::transport::udp::Port;
-use crate::words::Private;
+use crate::words::{Private, Saved, Table};
 use axum::Router;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -125,8 +128,22 @@ pub(super) fn open_store(config: &Config, status: &Arc<Status>) -> Result<Opened
 
 /// Where audio of ours leaves from.
 pub(super) fn media_settings(config: &Config) -> media::Settings {
-    let config::Media { bind, public, ports } = config.media;
+    let config::Media { bind, public, ports, .. } = config.media;
     media::Settings { bind, public, ports, language: language(config) }
+}
+
+/// How audio is relayed.
+pub(super) fn relay_settings(config: &Config) -> relay::Settings {
+    let config::Media { bind, ports, learn, silence, .. } = config.media;
+    relay::Settings { bind, ports, learn, silence }
+}
+
+/// Starts the relays; what they report is a line of the log.
+pub(super) fn start_relay(config: &Config, saved: &Saved, side: &SideSender) -> Relay {
+    let claimed = saved.rows(Table::Call).flat_map(|(_, row)| ports_in(row)).collect::<Vec<_>>();
+    let side = side.clone();
+    let report = move |call, event| side.send(ToSide::Effect(Side::Log { event, call, trunk: None }));
+    Relay::start(relay_settings(config), claimed, Box::new(report))
 }
 
 /// How the contacts are told.

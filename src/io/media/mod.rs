@@ -1,15 +1,15 @@
 //! Speaks: what a call hears from us as RTP (RFC 3550, RFC 3551).
 //!
-//! Today that is the read-back of a test call alone (RULES R5): PCMU out of the binary, every 20 ms, one way. It is not a
-//! relay, and the audio between the parties of a call does not come here; nothing is received, mixed or transcoded. No call
-//! waits for a packet: [`Media::open`] binds a socket and hands everything else to a thread of its own, which sends
-//! ([`voice`]) and says nothing back. A relay (`media = "anchor"`) would be a second kind of [`Order`] beside these, with
-//! the same [`Ports`] and the same thread.
+//! That is the read-back of a test call alone (RULES R5): PCMU out of the binary, every 20 ms, one way; nothing is received,
+//! mixed or transcoded. No call waits for a packet: [`Media::open`] binds a socket and hands everything else to a thread of its
+//! own, which sends ([`voice`]) and says nothing back. The audio between the parties of a call, where it goes through us, is
+//! [`relay`]'s.
 //!
 //! Read [`Media`] first. Logs know nothing of what is read, to whom, or where.
 
 mod ports;
 pub mod prompts;
+pub mod relay;
 mod voice;
 
 use crate::bridge::{MediaOrder, Opened, ReadOut};
