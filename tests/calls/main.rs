@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
+mod anchors;
 mod callbacks;
 mod corners;
 mod dialogs;
