@@ -255,8 +255,10 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
             "needs a password",
         ),
         ("[callback]", "[presence]\nusername = \"x\"\npassword = \"y\"\n[callback]", "presence.username", "is for sip-publish"),
-        (uri_a, "uri = \"sip:127.0.0.1:5080\"\nsrtp = \"offer\"", "trunk[0].srtp", "not in this version"),
-        (uri_a, "uri = \"sip:127.0.0.1:5080\"\nmedia = \"anchor\"", "trunk[0].media", "not in this version"),
+        (uri_a, "uri = \"sip:127.0.0.1:5080\"\nsrtp = \"offer\"", "trunk[0].srtp", "needs media = \"anchor\""),
+        (uri_a, "uri = \"sip:127.0.0.1:5080\"\nmedia = \"anchr\"", "trunk[0].media", "\"anchor\""),
+        ("[notify]", "[media]\nphones_srtp = \"require\"\n[notify]", "media.phones_srtp", "needs phones = \"anchor\""),
+        ("[notify]", "[media]\nlearn = true\n[notify]", "media.learn", "must be"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nlocation = \"pdif\"", "trunk[0].location", "did you mean \"pidf\""),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nsources = [\"carrier.example.com:5060\"]", "trunk[0].sources[0]", "has no port"),
     ];
@@ -408,7 +410,7 @@ fn a_wrong_variable_is_a_mistake_under_its_own_name() {
         ("E911D__NODE__NAEM", "x", "did you mean"),
         ("E911D__NOED__NAME", "x", "unknown section"),
         ("E911D__TRUNK__CARRIER_C__URI", "sip:127.0.0.1", "no [[trunk]] of that name"),
-        ("E911D__TRUNK__CARRIER_A__SRTP", "hunter2", "not in this version"),
+        ("E911D__TRUNK__CARRIER_A__ESINET", "hunter2", "not in this version"),
         ("E911D__CALLBACK__TTL", "soon", "duration"),
         ("E911D__AGENT__ALICE__LOCKED", "maybe", "true or false"),
     ] {

@@ -73,6 +73,20 @@ impl Baresip {
         Self::with_more(ip, user, &account, answer, 4, &format!("sip_cafile\t\t{}\n", roots.display()))
     }
 
+    /// A phone that registers and encrypts its audio: `srtp` offers it, `srtp-mand` asks for it.
+    pub fn register_with_srtp(ip: IpAddr, (user, password): (&str, &str), at: SocketAddr, how: &str) -> Self {
+        let account =
+            format!("<sip:{user}@{at}>;outbound=\"sip:{at}\";auth_user={user};auth_pass={password};regint=60;mediaenc={how}");
+        Self::with_more(ip, user, &account, Answer::Auto, 4, "module srtp.so\n")
+    }
+
+    /// One that answers whoever calls this user, by itself; `how` as in [`Baresip::register_with_srtp`], or nothing.
+    pub fn answers(ip: IpAddr, user: &str, how: &str) -> Self {
+        let encryption = if how.is_empty() { String::new() } else { format!(";mediaenc={how}") };
+        let account = format!("<sip:{user}@{ip}>;regint=0{encryption}");
+        Self::with_more(ip, user, &account, Answer::Auto, 4, if how.is_empty() { "" } else { "module srtp.so\n" })
+    }
+
     fn with_account(ip: IpAddr, user: &str, account: &str, answer: Answer, lines: usize) -> Self {
         Self::with_more(ip, user, account, answer, lines, "")
     }

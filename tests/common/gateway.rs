@@ -290,6 +290,13 @@ impl Gateway {
         &mut self.child
     }
 
+    /// How long it has kept a processor busy, in hundredths of a second.
+    pub fn ticks(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         self.child.output()

@@ -24,6 +24,7 @@ pub mod net;
 pub mod peer;
 pub mod psap;
 pub mod pulse;
+pub mod rtp;
 pub mod sipp;
 pub mod story;
 pub mod testdata;
