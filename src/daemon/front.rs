@@ -2,9 +2,10 @@
 //!
 //! One hand-written loop ([`Front::poll`]) with numbered priorities. An emergency never changes threads: it is received,
 //! decided and sent here, and no queue of ours lies in its way. Ordinary calls are handed to the threads of
-//! [`shards`](super::shards).
+//! [`shards`](super::shards), or wait in the [`lane`](super::lane) where the machine is small.
 
 mod misfits;
+mod near;
 
 use super::ask::{Ask, NoDial, SetPresence};
 use super::handover::Held;
@@ -13,13 +14,13 @@ use super::leaving::Leaving;
 use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
-use crate::bridge::{Classifier, MediaOrder, Opened, Setup, is_inside};
-use crate::emergency::facts::{AgentId, CallId, Input};
+use crate::bridge::{Classifier, Setup};
+use crate::emergency::facts::{AgentId, Input};
 use crate::emergency::presence::View;
 use crate::io::clock;
 use crate::io::media::relay::{self, Relay};
 use crate::io::media::{self, Media};
-use crate::io::store::{Store, Written};
+use crate::io::store::Store;
 use crate::io::transport::stream::{Happened, Streams};
 use crate::io::transport::stun;
 use crate::io::transport::tls::Secure;
@@ -28,9 +29,10 @@ use crate::io::transport::{Counters, Known, Sent};
 use crate::pool::PoolError;
 use crate::sip::scan::Unreadable;
 use crate::sip::{Flow, Message, Method, Transport};
-use crate::words::{Private, Row, Time};
+use crate::words::{Private, Time};
 use bytes::Bytes;
 use misfits::Misfits;
+use near::{ForLane, Near};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -613,64 +615,5 @@ impl Front {
         self.panics += 1;
         cx.waker().wake_by_ref();
         if self.panics < MOST_PANICS { Poll::Pending } else { Poll::Ready(()) }
-    }
-}
-
-/// What a worker has found out that concerns the lane.
-enum ForLane {
-    Refused(Transport, SocketAddr),
-    Release(CallId),
-}
-
-/// What the front does for its own shard, and for the lane.
-struct Near {
-    streams: Streams,
-    store: Box<dyn Store>,
-    ordinary: Vec<Ordinary>,
-    /// What the lane is still to be told.
-    for_lane: Vec<ForLane>,
-    media: Media,
-    relay: Relay,
-    /// Who plays a caller of our own, and whom.
-    inside: Option<(AgentId, UnboundedSender<Bytes>)>,
-}
-
-impl Outside for Near {
-    fn stream(&mut self, flow: Flow, bytes: Bytes) -> Sent {
-        if is_inside(flow) {
-            // Whoever played the caller may be gone.
-            let _ = self.inside.as_ref().map(|(_, heard)| heard.send(bytes));
-            return Sent::Yes;
-        }
-        self.streams.send(flow, bytes)
-    }
-
-    fn refused(&mut self, transport: Transport, remote: SocketAddr) {
-        for thread in &self.ordinary {
-            thread.unreachable(transport, remote);
-        }
-        if self.ordinary.is_empty() {
-            self.for_lane.push(ForLane::Refused(transport, remote));
-        }
-    }
-
-    fn keep(&mut self, flow: Flow) {
-        self.streams.keep(flow.connection);
-    }
-
-    fn release(&mut self, shard: u8, call: CallId) {
-        if let Some(thread) = usize::from(shard).checked_sub(1).and_then(|at| self.ordinary.get(at)) {
-            thread.release(call);
-        } else {
-            self.for_lane.push(ForLane::Release(call));
-        }
-    }
-
-    fn commit(&mut self, call: CallId, row: Row) -> Written {
-        self.store.commit(call, row)
-    }
-
-    fn media(&mut self, call: CallId, order: MediaOrder) -> Option<Opened> {
-        self.media.obey(call, order)
     }
 }
