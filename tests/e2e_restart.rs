@@ -51,7 +51,8 @@ fn b1_a_psap_hangs_up_after_one_kill_and_another() {
     trunk.response("BYE", 200);
     let bye = pbx.request("BYE");
     pbx.reply(&bye, "200 OK", "", "", "");
-    for what in ["alice", "911"] {
+    // Times and ports may have any digits.
+    for what in ["alice", "sip:911", "=911", "\"911"] {
         assert!(!world.gateway.log().contains(what), "the log says {what}");
     }
 }
