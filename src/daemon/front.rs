@@ -210,6 +210,8 @@ impl Front {
             catch_unwind(AssertUnwindSafe(|| self.poll(cx))).unwrap_or_else(|_| self.after_panic(cx))
         });
         tokio::task::unconstrained(turns).await;
+        // What was received is not lost with the process: over a stream nobody sends it again.
+        while self.lane.as_mut().is_some_and(|lane| lane.turn(&mut self.near)) {}
         self.worker.leave(&mut self.near, clock::now());
         self.each_lane(|worker, near| worker.leave(near, clock::now()));
     }

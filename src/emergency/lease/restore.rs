@@ -206,6 +206,8 @@ impl Leases {
             let (Some(holder), Some(record)) = (id.holder(), record) else { continue };
             for (at, held) in record.held.iter().enumerate() {
                 let (order, was) = match record.phase {
+                    // In a late call that keeps it.
+                    Phase::Late if held.proof.is_some() => (0, Was::Leased(holder)),
                     Phase::Late => (2, Was::Rested(holder, record.ended.unwrap_or(record.dialed))),
                     Phase::Open if owned(held) => (0, Was::Leased(holder)),
                     Phase::Open if held.rung != Rung::Shared => (1, Was::Leased(holder)),
@@ -222,9 +224,11 @@ impl Leases {
             if order == 2 {
                 continue;
             }
-            let Some(held) = self.get_mut(id).and_then(|r| r.held.get_mut(at)) else { continue };
+            let Some(record) = self.get_mut(id) else { continue };
+            let is_open = record.is_open();
+            let Some(held) = record.held.get_mut(at) else { continue };
             held.proof = lease;
-            match (order == 0, held.proof.is_some()) {
+            match (order == 0 && is_open, held.proof.is_some()) {
                 (true, false) => self.besides.entry(number).or_default().push(id),
                 (false, true) => super::forget(&mut self.besides, number, id),
                 _ => {}

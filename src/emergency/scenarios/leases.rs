@@ -284,6 +284,28 @@ fn l7_a_number_rests_anew_after_a_late_call_that_kept_it() {
 }
 
 #[test]
+fn l7_a_late_call_keeps_its_number_through_a_change_of_the_config() {
+    let mut w = World::new(small(2));
+    let talking = w.short_call("g1");
+    w.wait_ms(1000);
+    w.short_call("g0");
+    w.wait(61 * MINUTE);
+    let callback = w.call_back(talking, false);
+    w.rings(callback, 0);
+    w.leg(callback, 0, LegEvent::Answered);
+    let other = w.short_call("g2");
+    assert_ne!(other, talking);
+    let mut site = small(3);
+    site.callback.quarantine = w.gateway.site().callback.quarantine;
+    w.reload(site).expect("every number once");
+    w.wait(70 * MINUTE);
+    w.input(Input::Ended { call: callback, by: Party::Caller });
+    let third = w.short_call("g3");
+    assert!(third != talking && third != other);
+    assert_eq!(w.short_call("g4"), other, "it has rested for ten minutes, the late call's number for none");
+}
+
+#[test]
 fn r5_a_test_never_takes_the_last_free_number() {
     let mut w = World::new(small(20));
     for n in 0..19 {
