@@ -173,8 +173,9 @@ pub(super) struct Bindings {
     /// In the order in which they came.
     of_agent: BTreeMap<String, SmallVec<[BindingKey; 2]>>,
     by_flow: HashMap<FlowKey, SmallVec<[BindingKey; 1]>>,
-    /// Whose the flows of an earlier run were: calls of that run know them still.
-    were_at: HashMap<FlowKey, DeviceKey>,
+    /// Whose the flows of an earlier run were: calls of that run know them still. None: several devices', as behind a proxy,
+    /// and no call can tell whose it is.
+    were_at: HashMap<FlowKey, Option<DeviceKey>>,
     /// The rows of those that are gone.
     forgotten: Vec<Box<str>>,
 }
@@ -220,9 +221,9 @@ impl Bindings {
         self.devices.get(device).map(|d| d.calls.clone()).unwrap_or_default()
     }
 
-    /// The device that had this flow in an earlier run.
+    /// The device that alone had this flow in an earlier run.
     pub(super) fn was_at(&self, flow: Flow) -> Option<DeviceKey> {
-        self.were_at.get(&key_of(flow)).copied()
+        self.were_at.get(&key_of(flow)).copied().flatten()
     }
 
     /// A call comes from this device, or goes to it.
@@ -361,7 +362,8 @@ impl Bindings {
         let instance = kept.instance.map(|(instance, reg_id)| (instance.0, reg_id.0));
         (expires > now).then(|| {
             let device = self.device_for(&kept.agent, instance.as_ref());
-            self.were_at.insert(key_of(was), device);
+            let alone = self.were_at.get(&key_of(was)).is_none_or(|other| *other == Some(device));
+            self.were_at.insert(key_of(was), alone.then_some(device));
             self.add(Binding {
                 device,
                 agent: kept.agent.into_owned(),

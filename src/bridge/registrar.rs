@@ -256,7 +256,7 @@ impl Shard {
     }
 
     /// Which binding a message by this flow is from.
-    pub(super) fn binding_at(&self, flow: Flow, msg: &Message) -> Option<&Binding> {
+    fn binding_at(&self, flow: Flow, msg: &Message) -> Option<&Binding> {
         let mut at = self.phones.bindings.at(flow);
         let newest = at.next()?;
         let from = || msg.get(Name::From).and_then(NameAddr::parse).and_then(|n| Uri::parse(n.uri)?.user);
@@ -266,6 +266,13 @@ impl Shard {
         }
         let from = from()?;
         self.phones.bindings.at(flow).find(|b| b.agent.as_bytes().eq_ignore_ascii_case(from))
+    }
+
+    /// Which device a message by this flow is from. None where the agent has several there: nobody can tell.
+    pub(super) fn device_at(&self, flow: Flow, msg: &Message) -> Option<DeviceKey> {
+        let found = self.binding_at(flow, msg)?;
+        let alone = self.phones.bindings.at(flow).all(|b| b.agent != found.agent || b.device == found.device);
+        alone.then_some(found.device)
     }
 
     fn challenge_stranger(&mut self, flow: Flow, msg: &Message, stale: bool, now: Time) {

@@ -361,7 +361,7 @@ impl Shard {
         if self.is_self_call(origin, &msg, now) {
             return self.endpoint.respond_plain(tx, 480, now);
         }
-        let device = matches!(origin, Origin::Agent(_)).then(|| self.binding_at(flow, &msg).map(|b| b.device)).flatten();
+        let device = matches!(origin, Origin::Agent(_)).then(|| self.device_at(flow, &msg)).flatten();
         let content_type = msg.get(Name::ContentType).unwrap_or_default();
         let user = user_of(msg.uri());
         let call = Call {

@@ -215,6 +215,32 @@ fn p11_what_is_said_in_a_call_follows_the_device_to_its_new_flow() {
 }
 
 #[test]
+fn p11_a_call_behind_an_address_that_several_devices_have_follows_none_of_them_a_kill_or_not() {
+    for kill in [false, true] {
+        let mut w = world("");
+        let mut phone = Phone::new(PHONE);
+        phone.register(&mut w, &flow(1));
+        let mut other = Phone { seq: phone.seq + 10, ..Phone::new(PHONE) };
+        let contact = other.contact().replace("192.168.1.7", "192.168.1.8");
+        other.register(&mut w, &contact);
+        phone.seq += 20;
+        phone.dial(&mut w, "911", "");
+        let out = w.expect(TRUNK_A, "INVITE sip:911@");
+        w.receive(TRUNK_A, &response(&out.msg, 200, "t1", "sip:psap@127.0.0.1:15070", SDP));
+        let near = InDialog::of_response(&w.expect(PHONE, "SIP/2.0 200").msg);
+        w.receive(PHONE, &near.request("ACK", phone.seq, PHONE, "", ""));
+        w.wait(Duration::from_secs(1));
+        w.take();
+        if kill {
+            w.restart();
+        }
+        Phone { seq: 40, ..Phone::new(SOFTPHONE) }.register(&mut w, &contact);
+        w.receive(TRUNK_A, &InDialog::of_invite(&out.msg, "t1").request("BYE", 2, TRUNK_A, "", ""));
+        w.expect(PHONE, "BYE sip:alice@192.168.1.7:5060");
+    }
+}
+
+#[test]
 fn a_call_to_a_gruu_reaches_that_device_and_no_other() {
     let mut w = world("");
     let mut phone = Phone::new(PHONE);
