@@ -48,8 +48,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A batch that nobody waits for grows for so long: each sync costs more than its rows (RULES B1 leaves 100 ms). Until then
 /// nobody listens, so that whoever hands a row over does not have to wake anybody.
 const LINGER: Duration = Duration::from_millis(20);
-/// From the beginning of one batch to the next, even if calls wait: in a rush several share one sync. A single call
-/// never waits for it.
+/// From the beginning of one batch to the next, even if calls wait: in a rush several share one sync. That is the most
+/// that a call loses by it.
 const PACE: Duration = Duration::from_millis(4);
 /// Orders that are taken at once.
 const BURST: usize = 256;
