@@ -4,7 +4,7 @@ import { build } from "esbuild";
 import { cp, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-const PAGES = ["admin"];
+const PAGES = ["admin", "panel"];
 const here = import.meta.dirname;
 const out = process.argv[2] ?? join(here, "dist");
 

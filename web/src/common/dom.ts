@@ -105,7 +105,7 @@ export function button(text: string, onclick: () => void, attributes: Attributes
 }
 
 /** Asks before something that cannot be taken back. */
-export function ask(question: string, detail: string, yes: string): Promise<boolean> {
+export function ask(question: string, detail: string, yes: string, no = "Cancel"): Promise<boolean> {
 	return new Promise((resolve) => {
 		const [title, text] = [newId("ask"), newId("ask")];
 		const close = (answer: boolean) => { dialog.close(); dialog.remove(); resolve(answer); };
@@ -114,7 +114,7 @@ export function ask(question: string, detail: string, yes: string): Promise<bool
 			h("p", { id: text }, detail),
 			h("div", { class: "actions" },
 				button(yes, () => close(true), { class: "danger" }),
-				button("Cancel", () => close(false), { autofocus: true })));
+				button(no, () => close(false), { autofocus: true })));
 		dialog.addEventListener("cancel", (event) => { event.preventDefault(); close(false); });
 		document.body.append(dialog);
 		dialog.showModal();

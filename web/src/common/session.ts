@@ -3,9 +3,11 @@
 // In sessionStorage, so that a reload asks nothing; not in a cookie, which browsers send by themselves, also for others.
 // That no foreign script reads it is the page's content security policy.
 
-const TOKEN = "e911d.token";
-const SINCE = "e911d.since";
-const SEEN = "e911d.seen";
+/** Each page has a session of its own: `/admin` an operator's, `/panel` an agent's. */
+const page = location.pathname.split("/")[1] === "panel" ? "e911d.panel" : "e911d";
+const TOKEN = `${page}.token`;
+const SINCE = `${page}.since`;
+const SEEN = `${page}.seen`;
 const HOUR = 3_600_000;
 /** Without a key or a click for so long, whoever signed in has gone. */
 export const IDLE = 12 * HOUR;
@@ -53,9 +55,9 @@ class Session {
 		this.onend(why);
 	}
 
-	/** Ends what has lasted long enough. */
+	/** Ends what has lasted long enough. An agent's does not end by itself here: she is rung while nobody types. */
 	look(): void {
-		if (this.token === null) return;
+		if (this.token === null || this.role === "agent") return;
 		const age = (key: string) => Date.now() - Number(sessionStorage.getItem(key) ?? Date.now());
 		if (age(SINCE) >= LONGEST) this.end("old");
 		else if (age(SEEN) >= IDLE) this.end("idle");
