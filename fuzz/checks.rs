@@ -1,7 +1,7 @@
 //! What must hold for whatever bytes come: one function for each fuzz target, and for its twin in `tests/fuzz_twins.rs`.
 
 use bytes::Bytes;
-use e911d::bridge::{Do, MediaOrder, Opened, Setup, Shard};
+use e911d::bridge::{Classifier, Do, Look, MediaOrder, Opened, Setup, Shard};
 use e911d::daemon::small;
 use e911d::sip::frame::{Frame, Framer, Limits};
 use e911d::sip::header::{self, NameAddr, Via};
@@ -153,6 +153,38 @@ const STATUSES: [u16; 20] = [100, 180, 183, 200, 202, 300, 302, 401, 407, 408, 4
 const METHODS: [&str; 11] =
     ["ACK", "BYE", "CANCEL", "INVITE", "UPDATE", "PRACK", "INFO", "REFER", "NOTIFY", "MESSAGE", "OPTIONS"];
 const SDP: &str = "v=0\r\no=alice 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 30000 RTP/AVP 0\r\n";
+
+/// The first look at a datagram, which the first byte of the input sends from the PBX, a trunk or a stranger: it is never sure of
+/// what the whole message denies. Says what it saw.
+pub fn first_look(data: &[u8]) -> Look {
+    let Some((&from, datagram)) = data.split_first() else { return Look::Unknown };
+    let from = ["127.0.0.1:15090", "127.0.0.1:15070", "127.0.0.9:5060"][usize::from(from % 3)];
+    let flow = Flow { transport: Transport::Udp, listener: 0, remote: from.parse().expect("an address"), connection: 0, name: 0 };
+    TWO_SHARDS.with(|(shard, classifier)| {
+        let look = classifier.first_look(flow, datagram);
+        let read = Message::scan(Bytes::copy_from_slice(datagram));
+        let agrees = match (look, &read) {
+            (Look::Unknown, _) => true,
+            (Look::Junk, read) => read.is_err(),
+            (Look::Response, read) => read.as_ref().map_or(true, |msg| !msg.is_request()),
+            (_, Err(_)) => false,
+            (Look::InCall, Ok(msg)) => msg.is_request(),
+            (Look::Emergency | Look::Callback, Ok(msg)) => classifier.shard(flow, msg, shard) == 0,
+            (Look::Ordinary, Ok(msg)) => (classifier.shard(flow, msg, shard), msg.to_tag()) == (1, None),
+        };
+        assert!(agrees, "{look:?} from {from}: {:?}", String::from_utf8_lossy(datagram));
+        look
+    })
+}
+
+thread_local! {
+    static TWO_SHARDS: (Shard, Classifier) = {
+        let setup = small::assembled(small::TOML, 7, 2, None).setup;
+        let first = Shard::new(0, &setup, Time::from_micros(1_000_000_000)).expect("a shard");
+        let classifier = first.classifier().expect("shard 0 has the story");
+        (first, classifier)
+    };
+}
 
 /// How many steps of one input are played.
 const STEPS: usize = 64;

@@ -12,7 +12,8 @@ fn main() -> ExitCode {
     let Cli { command } = cli::parse();
     match command {
         Command::Run { config, strict, time_scale } => run::run(&config.path, strict, time_scale),
-        Command::Demo => demo::demo(),
+        Command::Demo { panel: false } => demo::demo(),
+        Command::Demo { panel: true } => demo::panel(),
         Command::Check { config, json } => check(&config.path, json),
         Command::Route { number, config, agent, trunk_down, json } => {
             route(&config.path, &number, agent.as_ref(), &trunk_down, json)

@@ -297,6 +297,10 @@ fn an_import_is_taken_whole_or_not_at_all_and_every_wrong_row_is_named_with_its_
     assert_eq!(get(&gateway, "agents/carol")["devices"], json!(["sip:c@127.0.0.1", "sip:d@127.0.0.1"]));
     let (code, _, errors) = import("c.json", "[\n{\"id\":\"x\"},\n{\"id\":\"y\",\"peer\":\"nobody\"}\n]");
     assert_eq!((code, errors.contains("line 3: peer")), (1, true), "{errors}");
+    // Contacts that are none do not keep an agent out (RULES A4), but are not passed over in silence either.
+    let (code, said, errors) = import("d.csv", "id,contacts\ncarol,a@x.test;;bad ;b@y.test\ndave,c@x.test\n");
+    let told = "2 agents taken\nline 2: contacts: entry 3 is no mail address and is told nothing\n";
+    assert_eq!((code, said.as_str()), (0, told), "{errors}");
 }
 
 #[test]

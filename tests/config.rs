@@ -241,7 +241,7 @@ fn a_mistake_is_told_with_its_line_its_key_and_a_word_that_helps() {
         ("[notify]", "[presence]\nkind = \"webhook\"\nurl = \"ftp://x\"\n[notify]", "presence.url", "must be a URL"),
         ("from = \"e911@example.com\"", "webhook = \"x\"", "notify.webhook", "must be a URL"),
         ("id = \"alice\"", "id = \"alice\"\npassword = \"\"", "agent[0].password", "empty"),
-        ("id = \"alice\"", "id = \"alice\"\nanswer = \"auto\"", "agent[0].answer", "not in this version"),
+        ("id = \"alice\"", "id = \"alice\"\nanswer = \"later\"", "agent[0].answer", "auto"),
         (uri_a, "uri = \"sip:carrier.example.com:0\"", "trunk[0].uri", "leads to no one"),
         (uri_a, "uri = \"sips:127.0.0.1;transport=udp\"", "trunk[0].uri", "over TLS"),
         (uri_a, "uri = \"sip:127.0.0.1:5080\"\nregister = true", "trunk[0].register", "needs a username"),
@@ -298,6 +298,17 @@ fn p10_a_config_that_cannot_place_an_emergency_number_is_refused() {
     let mistakes = read(&agent, &[]).expect_err("999 and 112 have no route").to_string();
     assert!(mistakes.contains("999 of GB") && mistakes.contains("112 of GB"), "{mistakes}");
     assert!(read(&agent.replace("[\"9\"]", "[\"9\"]\ncountries = [\"US\"]"), &[]).is_ok(), "countries may leave one out");
+}
+
+#[test]
+fn b8_a_cluster_is_refused_in_clear_words_by_a_build_that_has_none() {
+    one_mistake(
+        "[notify]",
+        "[cluster]\nendpoints = [\"http://10.0.0.21:2379\"]\n[notify]",
+        "cluster.endpoints",
+        "not in this version",
+    );
+    assert!(read(&GOOD.replace("[notify]", "[cluster]\nendpoints = []\n[notify]"), &[]).is_ok(), "one machine says so, too");
 }
 
 #[test]

@@ -64,3 +64,21 @@ fn the_demo_leaves_nothing_behind() {
     let left: Vec<_> = std::fs::read_dir(dir.path()).expect("readable").collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn the_panel_is_served_until_somebody_stops_it() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let mut command = Command::new(env!("CARGO_BIN_EXE_e911d"));
+    let mut demo = command.args(["demo", "--panel"]).stdout(std::process::Stdio::piped()).spawn().expect("the program runs");
+    let mut lines = BufReader::new(demo.stdout.take().expect("a pipe")).lines().map(|l| l.expect("text"));
+    let line = lines.find(|l| l.contains("http://localhost:")).expect("an address");
+    let port = line.split("localhost:").nth(1).and_then(|rest| rest.split('/').next()?.parse::<u16>().ok()).expect("a port");
+    let mut page = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it is served");
+    write!(page, "GET /panel HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n").expect("asked");
+    let mut text = String::new();
+    page.read_to_string(&mut text).expect("answered");
+    assert!(text.starts_with("HTTP/1.1 200") && text.contains("/panel/panel.js"), "{text}");
+    let id = rustix::process::Pid::from_raw(demo.id().cast_signed()).expect("a process");
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("it runs");
+    assert!(demo.wait().expect("its end").success());
+}

@@ -133,6 +133,9 @@ fn the_page_is_sent_with_its_policy_to_our_own_name_alone_and_once() {
         ("/admin/", "text/html"),
         ("/admin/admin.js", "text/javascript"),
         ("/admin/admin.css", "text/css"),
+        ("/panel", "text/html"),
+        ("/panel/panel.js", "text/javascript"),
+        ("/panel/panel.css", "text/css"),
     ] {
         let (status, answer) = ask(at, "GET", path, "", "");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -143,6 +146,7 @@ fn the_page_is_sent_with_its_policy_to_our_own_name_alone_and_once() {
         has("x-content-type-options: nosniff");
         has("referrer-policy: no-referrer");
         has("cache-control: no-cache");
+        has("permissions-policy: microphone=(self), geolocation=(self), camera=()");
         assert!(body.len() > 200, "{path}: {body}");
         let tag = head.lines().find_map(|l| l.strip_prefix("etag: ")).unwrap();
         let (status, answer) = ask(at, "GET", path, &format!("If-None-Match: {tag}\r\n"), "");

@@ -96,6 +96,28 @@ fn what_a_name_led_to_stays_while_the_server_lies_hangs_and_is_dead() {
 }
 
 #[test]
+fn p6_a_trunk_with_a_name_is_called_at_once_after_a_kill_while_every_name_server_is_dead() {
+    require_all!();
+    let and_the_source = |net: &Net| [records(net), vec![format!("--host-record=carrier.test,{}", net.ip(21))]].concat();
+    let (mut world, dns) = world(false, and_the_source);
+    let number = emergency(&world, world.trunk_a());
+    drop(dns);
+    for _ in 0..2 {
+        world.gateway.start_again(&[]);
+        assert_eq!(emergency(&world, world.trunk_a()), number, "the same lease, over the same trunk");
+        // What comes from there is the trunk's still: a callback.
+        let mut pbx = Peer::udp(world.pbx());
+        let psap = psap_calls(&world, "uac_call.xml", &number).start();
+        let invite = pbx.request("INVITE");
+        pbx.answer(&invite, "pbx");
+        pbx.request("ACK");
+        let bye = pbx.request_within("BYE", Duration::from_secs(10)).expect("the PSAP hangs up");
+        pbx.reply(&bye, "200 OK", "", "", "");
+        psap.finish();
+    }
+}
+
+#[test]
 fn c4_the_callback_takes_the_second_address_of_the_pbx_where_nobody_is_at_the_first() {
     require_all!();
     let mut dns = None;

@@ -125,6 +125,11 @@ proptest! {
     }
 
     #[test]
+    fn r3_a_first_look_agrees_with_the_whole_message(data in (0..3u8, prop_oneof![text(), request()])) {
+        checks::first_look(&[&[data.0], &data.1[..]].concat());
+    }
+
+    #[test]
     fn b7_a_shard_lives_on_whatever_neighbours_and_strangers_say(data in play()) {
         checks::shard(&data);
     }
@@ -138,5 +143,91 @@ fn b7_the_test_data_itself_breaks_nothing() {
         checks::uri(&sample.bytes);
         checks::sdp(&[&[0], &sample.bytes[..]].concat());
         checks::shard(&sample.bytes);
+        checks::first_look(&[&[0], &sample.bytes[..]].concat());
+    }
+}
+
+/// What a first look must not be taken in by: written over, put between, and put between lines.
+const BYTES: &[u8] = b" \t\r\n;:<>@\"tToOaAgG9+%=\0\xff";
+const LINES: [&str; 12] = [
+    "t: <sip:x@h>;tag=1\r\n",
+    "To: <sip:+14255550123@h>\r\n",
+    "To : \"a <b> c\" <sip:x@h>;TAG=1\r\n",
+    "TO:sip:x@h;tag=1\n",
+    "T: <sip:a>b;tag=1>\r\n",
+    "To: \"<>\" sip:x@h;tag=1\r\n",
+    "X: y\r\n\tTo: <sip:x@h>\r\n",
+    "\r\n",
+    " ;tag=1\r\n",
+    "\t\r\n",
+    "Topic: a\r\n",
+    "v=0\r\nt=0 0\r\n",
+];
+const STARTS: [&str; 10] = [
+    "INVITE sip:911@gw.example.net SIP/2.0\r\n",
+    "INVITE sip:9-1-1@gw.example.net;user=phone SIP/2.0\r\n",
+    "INVITE sip:911;x@gw SIP/2.0\r\n",
+    "INVITE sip:+14255550123@gw.example.net:5060;user=phone SIP/2.0\r\n",
+    "INVITE sip:4255550123@gw SIP/2.0\r\n",
+    "INVITE sip:14255550123@gw;gr=x SIP/2.0\r\n",
+    "INVITE sip:+12000000100@127.0.0.1:15060 SIP/2.0\r\n",
+    "INVITE sip:2000000201@127.0.0.1:15060;transport=udp SIP/2.0\r\n",
+    "INVITE tel:911 SIP/2.0\r\n",
+    "BYE sip:+14255550123@gw.example.net SIP/2.0\r\n",
+];
+
+#[test]
+fn r3_a_first_look_at_what_was_a_real_message_agrees_with_the_whole_of_it() {
+    let own = |start: &&str| {
+        format!(
+            "{start}Via: SIP/2.0/UDP 127.0.0.1:15090;branch=z9hG4bK1;rport\r\nMax-Forwards: 70\r\nFrom: \"A\" <sip:a@h>;tag=1\r\n\
+             To: <sip:+14255550123@gw.example.net;user=phone>\r\nCall-ID: 1@pbx.example.com\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:alice@127.0.0.1:15090>\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    let real = common::testdata::samples().into_iter().map(|sample| sample.bytes).filter(|bytes| bytes.len() < 4_000);
+    let texts: Vec<Vec<u8>> = STARTS.iter().map(|start| own(start).into_bytes()).cycle().take(300).chain(real).collect();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut seen = std::collections::BTreeMap::new();
+    for _ in 0..100_000 {
+        let mut data = vec![random.below(3) as u8];
+        data.extend(&texts[random.below(texts.len())]);
+        for _ in 0..=random.below(3) {
+            random.mutate(&mut data);
+        }
+        *seen.entry(format!("{:?}", checks::first_look(&data))).or_insert(0) += 1;
+    }
+    let kinds = ["Callback", "Emergency", "InCall", "Junk", "Ordinary", "Response", "Unknown"];
+    assert!(kinds.iter().all(|kind| seen.get(*kind).is_some_and(|n| *n > 300)), "{seen:?}");
+}
+
+/// xorshift64, so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % n
+    }
+
+    /// Changes what follows the first byte, most of all in the first lines.
+    fn mutate(&mut self, data: &mut Vec<u8>) {
+        let far = if self.below(4) == 0 { data.len() } else { data.len().min(400) };
+        let at = 1 + self.below(far);
+        let line = data.iter().skip(at).position(|b| *b == b'\n').map_or(data.len(), |lf| at + lf + 1);
+        let byte = BYTES[self.below(BYTES.len())];
+        match self.below(6) {
+            0 => data.get_mut(at).into_iter().for_each(|b| *b = byte),
+            1 => data.insert(at.min(data.len()), byte),
+            2 => drop(data.drain(at.min(data.len())..(at + self.below(4)).min(data.len()))),
+            3 => drop(data.splice(line..line, LINES[self.below(LINES.len())].bytes())),
+            4 => drop(data.splice(at.min(data.len())..line, [])),
+            _ => {
+                let first = data.iter().position(|b| *b == b'\n').map_or(data.len(), |lf| lf + 1);
+                drop(data.splice(1.min(first)..first, STARTS[self.below(STARTS.len())].bytes()));
+            }
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// Types that may print their text: module below `src`, type. What it is stands in the comment above each group.
 const MAY: &[(&str, &[&str])] = &[
     // Names, hosts and addresses of neighbours, listeners and servers; names of sites, routes and profiles.
-    ("bridge/links", &["Link", "Links", "Source", "Sources"]),
+    ("bridge/links", &["Link", "Links"]),
+    ("bridge/sources", &["Source", "Sources"]),
     ("bridge/ordinary/record", &["OrdinaryView"]),
     ("bridge/publication", &["Publisher"]),
     (

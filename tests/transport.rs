@@ -231,6 +231,18 @@ async fn what_is_meant_for_a_strangers_connection_goes_there_or_nowhere_and_a_ne
 }
 
 #[tokio::test]
+async fn a_strangers_connection_that_has_just_ended_is_not_opened_anew_either() {
+    let (mut streams, at) = streams(Known::default());
+    let mut far = TcpStream::connect(at).await.unwrap();
+    far.write_all(b"OPTIONS sip:a SIP/2.0\r\nl: 0\r\n\r\n").await.unwrap();
+    let (flow, _) = message(&mut streams).await;
+    drop(far);
+    // It ends, and nobody has looked yet. Somebody else is behind its address by now.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(streams.send(flow, Bytes::from_static(b"INVITE")), Sent::Refused);
+}
+
+#[tokio::test]
 async fn a_stream_that_takes_no_more_counts_as_not_there_and_what_is_lost_is_counted() {
     let counters = Arc::new(Counters::default());
     let mut streams = Streams::new(Vec::new(), Known::default(), None, Arc::clone(&counters)).unwrap();

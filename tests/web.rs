@@ -63,3 +63,34 @@ fn the_lock_file_names_every_package_with_its_digest_and_no_host() {
     }
     assert!(count >= 4, "{count}");
 }
+
+/// The texts of a language by their keys.
+fn texts(language: &str) -> BTreeMap<String, String> {
+    let path = web().join("src/panel/words").join(format!("{language}.ts"));
+    let source = std::fs::read_to_string(path).unwrap();
+    let lines = source.lines().filter_map(|line| line.trim().strip_suffix("\",")?.split_once(": \""));
+    lines.map(|(key, text)| (key.to_owned(), text.to_owned())).collect()
+}
+
+/// The fields that a text has, in order of their names.
+fn fields(text: &str) -> Vec<&str> {
+    let mut names: Vec<_> = text.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[test]
+fn every_text_of_the_panel_is_there_in_three_languages_with_the_same_fields() {
+    let english = texts("en");
+    assert!(english.len() > 100, "{}", english.len());
+    for language in ["es", "fr"] {
+        let other = texts(language);
+        assert!(english.keys().eq(other.keys()), "{language}: {:?}, English: {:?}", other.keys(), english.keys());
+        for (key, text) in &english {
+            assert_eq!(fields(text), fields(&other[key]), "{language}: {key}");
+            let differs = text != &other[key] || ["brand"].contains(&key.as_str());
+            assert!(differs, "{language}: {key} is not translated: {text}");
+        }
+    }
+}

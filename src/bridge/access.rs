@@ -4,6 +4,7 @@
 //! challenged statelessly). Only a nonce that an agent's password answered is remembered, to refuse its replay: at most
 //! [`REMEMBERED`] of them. [`Access`] is the configuration, [`Gate`] the state, [`Gate::look`] the question.
 
+use super::panel::{Own, PanelKey, split_user};
 use crate::emergency::facts::AgentId;
 use crate::sip::digest::{Algorithm, Asked, Credentials, Ha1, challenge};
 use crate::sip::{Message, Name};
@@ -12,6 +13,7 @@ use crate::words::uri::Uri;
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// How long a nonce is good, in seconds (STANDARDS, RFC 7616).
 const NONCE_LIFE: u32 = 300;
@@ -75,6 +77,8 @@ impl Account {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) agent: AgentId,
+    /// By the pass of her page, not by her own password.
+    pub(super) panel: bool,
     nonce: Nonce,
     count: u32,
 }
@@ -125,22 +129,43 @@ impl Gate {
         algorithms.iter().map(|a| challenge(&access.realm, &nonce, *a, stale)).collect()
     }
 
-    /// What the Authorization of a request is worth. Keeps nothing.
-    pub(super) fn look(&self, access: &Access, msg: &Message, now: Time) -> Look {
+    /// What the Authorization of a request is worth. Keeps nothing. `booted`: what the wall clock said at boot.
+    pub(super) fn look(&self, access: &Access, passes: (&PanelKey, Duration), msg: &Message, now: Time) -> Look {
         let all = msg.all(Name::Authorization).filter_map(Credentials::parse);
         let Some(credentials) = all.into_iter().find(|c| *c.realm == *access.realm.as_bytes()) else { return Look::Nobody };
         let Some(nonce) = self.read(&credentials.nonce).filter(|n| self.is_fresh(*n, now)) else { return Look::Stale };
-        let account = std::str::from_utf8(&credentials.user).ok().and_then(|id| access.accounts.get(id));
+        let user = std::str::from_utf8(&credentials.user).unwrap_or_default();
+        let pass = split_user(user).map(|(agent, ends)| self.pass(access, passes, user, agent, ends, now));
+        let account = pass.as_ref().map_or_else(|| access.accounts.get(user), Option::as_ref);
         let known = account.unwrap_or(&self.nobody);
         let asked = Asked { method: msg.method_bytes(), uri: msg.uri(), body: msg.body() };
         let right = credentials.prove(known.ha1(credentials.algorithm), &asked) && is_for(&credentials.uri, msg.uri());
         match account {
             Some(account) if right => {
                 // Without a qop there is no count: such a nonce serves once.
-                Look::Right(Shown { agent: account.agent, nonce, count: credentials.count.unwrap_or(1) })
+                Look::Right(Shown { agent: account.agent, panel: pass.is_some(), nonce, count: credentials.count.unwrap_or(1) })
             }
             _ => Look::Nobody,
         }
+    }
+
+    /// What the pass of this user name is, while it is good. Takes as long for nobody as for somebody.
+    fn pass(
+        &self,
+        access: &Access,
+        passes: (&PanelKey, Duration),
+        user: &str,
+        agent: &str,
+        ends: u64,
+        now: Time,
+    ) -> Option<Account> {
+        let (key, booted) = passes;
+        let account = access.accounts.get(agent);
+        let own = Own::of(*account.unwrap_or(&self.nobody).ha1(Algorithm::Sha256));
+        let place = account.map_or(self.nobody.agent, |a| a.agent);
+        let pass = Account::new(place, user, &access.realm, &key.sip_password(user, &own));
+        let wall = booted + now.since(Time::ZERO);
+        (account.is_some() && wall.as_secs() < ends).then_some(pass)
     }
 
     /// Whether these credentials come for the first time; from now on they have come.
@@ -230,9 +255,12 @@ mod tests {
     use super::*;
     use crate::sip::digest::Challenge;
     use bytes::Bytes;
-    use std::time::Duration;
 
     const NOW: Time = Time::from_micros(1_000_000_000);
+
+    const KEY: PanelKey = PanelKey::new([7; 32]);
+    const BOOTED: Duration = Duration::from_secs(1_763_840_491);
+    const PASSES: (&PanelKey, Duration) = (&KEY, BOOTED);
 
     fn access() -> Access {
         Access::new("gw", [("alice", "secret", AgentId(3))].into_iter())
@@ -257,7 +285,7 @@ mod tests {
         let challenges = gate.challenges(&access, &request(b""), false, NOW);
         assert!(challenges[0].contains("SHA-256") && challenges[1].contains("MD5"), "{challenges:?}");
         for challenge in &challenges {
-            let look = |user, password| gate.look(&access, &answer(challenge, user, password, 1), NOW);
+            let look = |user, password| gate.look(&access, PASSES, &answer(challenge, user, password, 1), NOW);
             assert!(matches!(look("alice", "secret"), Look::Right(Shown { agent: AgentId(3), .. })));
             for (user, password) in
                 [("alice", "wrong"), ("nobody", "secret"), ("", ""), ("ALICE", "secret"), ("", "0000000000000007")]
@@ -265,7 +293,31 @@ mod tests {
                 assert_eq!(look(user, password), Look::Nobody, "{user}");
             }
         }
-        assert_eq!(gate.look(&access, &request(b"Basic x"), NOW), Look::Nobody);
+        assert_eq!(gate.look(&access, PASSES, &request(b"Basic x"), NOW), Look::Nobody);
+    }
+
+    #[test]
+    fn r8_the_pass_of_a_page_is_her_password_until_it_ends() {
+        let (access, mut gate) = (access(), Gate::new(7));
+        let ends = (BOOTED + NOW.since(Time::ZERO)).as_secs() + 60;
+        let (user, password) = KEY.sip("alice", &Own::new("gw", "alice", "secret"), ends);
+        for challenge in gate.challenges(&access, &request(b""), false, NOW) {
+            let look = |user: &str, password: &str, now| gate.look(&access, PASSES, &answer(&challenge, user, password, 1), now);
+            let right = look(&user, password.reveal(), NOW);
+            assert!(matches!(right, Look::Right(Shown { agent: AgentId(3), panel: true, .. })), "{right:?}");
+            assert!(matches!(look("alice", "secret", NOW), Look::Right(Shown { panel: false, .. })));
+            assert_eq!(look(&user, password.reveal(), NOW + Duration::from_secs(60)), Look::Nobody, "it has ended");
+            for (user, password) in [
+                (user.as_str(), "secret"),
+                ("alice", password.reveal()),
+                (&user.replace("alice", "bob"), password.reveal()),
+                (&format!("alice~{}", ends + 1), password.reveal()),
+                ("alice~", password.reveal()),
+                ("~", ""),
+            ] {
+                assert_eq!(look(user, password, NOW), Look::Nobody, "{user}");
+            }
+        }
     }
 
     #[test]
@@ -283,15 +335,15 @@ mod tests {
         let (access, mut gate) = (access(), Gate::new(7));
         let challenge = gate.challenges(&access, &request(b""), false, NOW).remove(0);
         let msg = answer(&challenge, "alice", "secret", 1);
-        let at = |s| gate.look(&access, &msg, NOW + Duration::from_secs(s));
+        let at = |s| gate.look(&access, PASSES, &msg, NOW + Duration::from_secs(s));
         assert!(matches!(at(299), Look::Right(_)));
         assert_eq!(at(300), Look::Stale);
-        assert_eq!(Gate::new(8).look(&access, &msg, NOW), Look::Stale);
+        assert_eq!(Gate::new(8).look(&access, PASSES, &msg, NOW), Look::Stale);
         let other = challenge.replace("nonce=\"0", "nonce=\"1");
-        assert_eq!(gate.look(&access, &answer(&other, "alice", "secret", 1), NOW), Look::Stale);
+        assert_eq!(gate.look(&access, PASSES, &answer(&other, "alice", "secret", 1), NOW), Look::Stale);
         // Whether a stranger's password is right is not told with an old nonce either.
         let wrong = answer(&challenge, "nobody", "x", 1);
-        assert_eq!(gate.look(&access, &wrong, NOW + Duration::from_secs(300)), Look::Stale);
+        assert_eq!(gate.look(&access, PASSES, &wrong, NOW + Duration::from_secs(300)), Look::Stale);
     }
 
     #[test]
@@ -299,7 +351,7 @@ mod tests {
         let (access, mut gate) = (access(), Gate::new(7));
         let challenge = gate.challenges(&access, &request(b""), false, NOW).remove(0);
         let mut admit = |count| {
-            let Look::Right(shown) = gate.look(&access, &answer(&challenge, "alice", "secret", count), NOW) else {
+            let Look::Right(shown) = gate.look(&access, PASSES, &answer(&challenge, "alice", "secret", count), NOW) else {
                 panic!("the password is right")
             };
             gate.admit(shown, NOW)
@@ -327,13 +379,13 @@ mod tests {
         for _ in 0..=REMEMBERED {
             let challenge = gate.challenges(&access, &request(b""), false, NOW).remove(0);
             let msg = answer(&challenge, "alice", "secret", 1);
-            let Look::Right(shown) = gate.look(&access, &msg, NOW) else { panic!("the password is right") };
+            let Look::Right(shown) = gate.look(&access, PASSES, &msg, NOW) else { panic!("the password is right") };
             assert!(gate.admit(shown, NOW));
             first.get_or_insert((msg, shown));
         }
         assert_eq!(gate.answered.len(), REMEMBERED);
         let (msg, shown) = first.expect("one at least");
         assert!(!gate.admit(shown, NOW));
-        assert_eq!(gate.look(&access, &msg, NOW), Look::Stale);
+        assert_eq!(gate.look(&access, PASSES, &msg, NOW), Look::Stale);
     }
 }

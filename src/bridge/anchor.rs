@@ -7,21 +7,26 @@
 //! whom it calls. What one side says of its audio becomes the relay's business when the other has answered it (RFC 3264
 //! section 8: an offer that is refused changes nothing). Read [`Anchor`] first.
 
+mod ports;
+mod web;
+
+pub(super) use ports::{NoPorts, Stock};
+
 use super::call::{CallKey, Side};
 use super::links::MediaPolicy;
 use super::shard::{Do, Shard};
 use crate::emergency::facts::{self, CallId, LegId, Origin};
+use crate::sip::browser::Browser;
 use crate::sip::relayed::{self, Described, Keys, Ours, Profile};
-use crate::sip::sdes::{Crypto, KeyRing, Suite};
+use crate::sip::sdes::{Crypto, Ice, KeyRing, Suite};
 use crate::sip::{Flow, Message, Method, Name, sdp};
 use crate::words::Time;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use web::Web;
 
 /// Whether packets towards a neighbour are encrypted (`srtp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +72,19 @@ pub struct End {
     pub keys: Option<Keys>,
     /// Whether it wants to hear nothing.
     pub deaf: bool,
+    /// Where it is a browser: it is found by ICE and has its keys from DTLS, whatever is said above.
+    pub browser: Option<BrowserEnd>,
+}
+
+/// What there is between us and a browser.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrowserEnd {
+    /// Who we are to it.
+    pub ice: Ice,
+    /// The SHA-256 of its certificate.
+    pub fingerprint: [u8; 32],
+    /// Whether it waits for DTLS to begin; else it begins.
+    pub waits: bool,
 }
 
 /// Two ends that hear each other.
@@ -125,15 +143,8 @@ pub struct Anchoring {
     /// How many pairs a shard keeps ready for each address. More are asked for when a quarter is gone, and an eighth is left to
     /// emergencies.
     pub ready: usize,
-}
-
-/// Pairs that are ready.
-#[derive(Default)]
-pub(super) struct Stock {
-    ready: BTreeMap<IpAddr, Vec<Pair>>,
-    asked: SmallVec<[IpAddr; 2]>,
-    /// Whether a call found none.
-    short: bool,
+    /// The SHA-256 of our certificate; without one there is no audio for browsers.
+    pub fingerprint: Option<[u8; 32]>,
 }
 
 /// Forks of one leg whose answers are remembered.
@@ -170,6 +181,8 @@ struct Half {
     offered_keys: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     talk: Option<Talk>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    web: Option<Box<Web>>,
 }
 
 /// What was agreed with a side.
@@ -199,12 +212,29 @@ struct Passing {
 
 impl Half {
     const fn new(pair: Pair, srtp: Srtp, also: Option<IpAddr>) -> Self {
-        Self { pair, srtp, also, offer: None, offered_keys: false, talk: None }
+        Self { pair, srtp, also, offer: None, offered_keys: false, talk: None, web: None }
+    }
+
+    /// The same ports for another callee.
+    fn moved(self, srtp: Srtp, host: IpAddr, web: Option<[u8; 32]>) -> Self {
+        match web {
+            Some(ours) => Self::of_browser(self.pair, ours),
+            None => Self::new(self.pair, srtp, Some(host)),
+        }
+    }
+
+    /// A browser's, where we have a certificate to show it.
+    fn of_browser(pair: Pair, ours: [u8; 32]) -> Self {
+        Self { web: Some(Web::of(ours)), ..Self::new(pair, Srtp::Off, None) }
     }
 
     fn end(&self) -> Option<End> {
         let talk = self.talk.as_ref()?;
-        Some(End { at: self.pair.at, rtp: talk.rtp, rtcp: talk.rtcp, also: self.also, keys: talk.keys.clone(), deaf: talk.deaf })
+        let Some(web) = &self.web else {
+            let (rtp, rtcp, keys) = (talk.rtp, talk.rtcp, talk.keys.clone());
+            return Some(End { at: self.pair.at, rtp, rtcp, also: self.also, keys, deaf: talk.deaf, browser: None });
+        };
+        self.web_end(web, talk)
     }
 
     fn our_crypto(&self, tag: u32, suite: Suite) -> Option<Crypto> {
@@ -289,6 +319,15 @@ impl Anchor {
 
     /// The description as the side that it goes `to` gets it.
     fn pass(&mut self, to: Side, role: Role, sdp: &[u8]) -> (Bytes, Passing) {
+        let (from, _) = self.halves(to);
+        let plain = from.undressed(role, sdp);
+        let (out, passing) = self.pass_plain(to, role, plain.as_deref().unwrap_or(sdp));
+        let (_, to) = self.halves(to);
+        (to.dressed(role, out), passing)
+    }
+
+    /// The same between phones.
+    fn pass_plain(&mut self, to: Side, role: Role, sdp: &[u8]) -> (Bytes, Passing) {
         let (from, to) = self.halves(to);
         let said = Described::of(sdp);
         match role {
@@ -332,46 +371,8 @@ impl Anchor {
 }
 
 impl Shard {
-    /// Pairs that are ready, as asked for with [`RelayOrder::Want`]; fewer, or none, where there are no more.
-    pub fn stock(&mut self, at: IpAddr, pairs: Vec<Pair>) {
-        self.stock.asked.retain(|asked| *asked != at);
-        if !pairs.is_empty() && std::mem::take(&mut self.stock.short) {
-            self.alarm_of_ports(false);
-        }
-        self.stock.ready.entry(at).or_default().extend(pairs);
-    }
-
-    /// Whether pairs were asked for that have not come.
-    pub fn waits_for_ports(&self) -> bool {
-        !self.stock.asked.is_empty()
-    }
-
-    /// Asks for pairs where few are left; gives those back whose address is ours no more.
-    pub(super) fn look_after_stock(&mut self) {
-        let anchoring = Arc::clone(&self.setup.anchoring);
-        let mut gone = SmallVec::new();
-        self.stock.ready.retain(|at, pairs| {
-            let ours = anchoring.at.contains(at);
-            if !ours {
-                gone.extend(pairs.iter().map(|pair| pair.at));
-            }
-            ours
-        });
-        if !gone.is_empty() {
-            self.out.push_back(Do::Relay(RelayOrder::Release(gone)));
-        }
-        for at in anchoring.at.iter().copied() {
-            let left = self.stock.ready.get(&at).map_or(0, Vec::len);
-            let ready = anchoring.ready;
-            if left < ready - ready / 4 && !self.stock.asked.contains(&at) {
-                self.stock.asked.push(at);
-                self.out.push_back(Do::Relay(RelayOrder::Want(at, ready - left)));
-            }
-        }
-    }
-
     /// The anchor of a leg that is about to be placed; `None` where its audio passes by us. `Err`: it should go through us, and
-    /// there are no ports. An emergency goes on without, then.
+    /// there are no ports.
     pub(super) fn anchor_for(
         &mut self,
         key: CallKey,
@@ -383,11 +384,16 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return Ok(None) };
         let (near_flow, storys, origin) = (call.near_flow, call.kind.is_storys(), call.origin);
         let near = self.policy_of(origin, near_flow);
-        if !near.anchor && !policy.anchor || super::is_inside(flow) {
+        let content_type = msg.get(Name::ContentType).unwrap_or_default();
+        let offer = sdp::sdp_part(content_type, msg.body()).filter(|sdp| !sdp.trim_ascii().is_empty());
+        let ours = self.setup.anchoring.fingerprint;
+        let near_web = ours.filter(|_| offer.is_some_and(|sdp| Browser::read(sdp).is_some()));
+        let far_web = ours.filter(|_| policy.ice);
+        let wanted = near.anchor || policy.anchor || near_web.is_some() || far_web.is_some();
+        if !wanted || super::is_inside(flow) {
             return Ok(None);
         }
-        let content_type = msg.get(Name::ContentType).unwrap_or_default();
-        if let Some(offer) = sdp::sdp_part(content_type, msg.body()).filter(|sdp| !sdp.trim_ascii().is_empty()) {
+        if let Some(offer) = offer {
             // What we could not answer passes by: perhaps the far side can.
             if Described::of(offer).is_none_or(|said| said.is_beyond_us()) {
                 return Ok(None);
@@ -396,27 +402,35 @@ impl Shard {
         // Placed once more: it keeps its ports.
         let before = self.calls.get_mut(key).and_then(|c| c.leg_mut(id)).and_then(|leg| leg.anchor.take());
         if let Some(mut anchor) = before {
-            (anchor.far.srtp, anchor.far.also, anchor.far.talk) = (policy.srtp, Some(flow.remote.ip()), None);
+            anchor.far = anchor.far.moved(policy.srtp, flow.remote.ip(), far_web);
             return Ok(Some(anchor));
         }
+        let none = NoPorts { of_browser: near_web.is_some() || far_web.is_some() };
         let near_pair = match self.calls.get(key).and_then(|c| c.near_pair.clone()) {
             Some(pair) => pair,
-            None => self.take_pair(near_flow, storys)?,
+            None => self.take_pair(near_flow, storys).ok_or(none)?,
         };
         if let Some(call) = self.calls.get_mut(key) {
             call.near_pair = Some(near_pair.clone());
         }
-        let far_pair = self.take_pair(flow, storys)?;
-        let near = Half::new(near_pair, near.srtp, Some(near_flow.remote.ip()));
-        let far = Half::new(far_pair, policy.srtp, Some(flow.remote.ip()));
+        let far_pair = self.take_pair(flow, storys).ok_or(none)?;
+        let near = match near_web {
+            Some(ours) => Half::of_browser(near_pair, ours),
+            None => Half::new(near_pair, near.srtp, Some(near_flow.remote.ip())),
+        };
+        let far = Half::new(far_pair, Srtp::Off, None).moved(policy.srtp, flow.remote.ip(), far_web);
         Ok(Some(Box::new(Anchor { near, far, forks: SmallVec::new() })))
     }
 
     /// A body on its way within a leg, as the side that it goes `to` gets it.
     pub(super) fn carried(&mut self, key: CallKey, id: LegId, to: Side, role: Role, content_type: &[u8], body: Bytes) -> Bytes {
+        let ours = self.setup.anchoring.fingerprint;
         let Some(anchor) = self.calls.get_mut(key).and_then(|c| c.leg_mut(id)).and_then(|l| l.anchor.as_mut()) else {
             return body;
         };
+        if let Some(ours) = ours {
+            [&mut anchor.near, &mut anchor.far].into_iter().filter_map(|half| half.web.as_mut()).for_each(|web| web.ours = ours);
+        }
         let mut passing = Passing::default();
         let out = sdp::replace_sdp_in(content_type, &body, |sdp| {
             if sdp.trim_ascii().is_empty() {
@@ -499,14 +513,6 @@ impl Shard {
         }
     }
 
-    /// Ports that are free may be what others wait for.
-    fn give_back(&mut self, ports: SmallVec<[SocketAddr; 2]>) {
-        self.out.push_back(Do::Relay(RelayOrder::Release(ports)));
-        if self.stock.short {
-            self.look_after_stock();
-        }
-    }
-
     /// How the audio of whoever is at the other end of a flow goes.
     pub(super) fn policy_towards(&self, flow: Flow) -> MediaPolicy {
         self.policy_of(self.setup.links.sources.of(flow), flow)
@@ -526,18 +532,6 @@ impl Shard {
         }
     }
 
-    fn take_pair(&mut self, flow: Flow, storys: bool) -> Result<Pair, NoPorts> {
-        let at = self.told(flow).ok_or(NoPorts)?;
-        let ready = self.stock.ready.entry(at).or_default();
-        let spare = self.setup.anchoring.ready / 8;
-        let pair = if storys || ready.len() > spare { ready.pop() } else { None };
-        self.look_after_stock();
-        if pair.is_none() && !std::mem::replace(&mut self.stock.short, true) {
-            self.alarm_of_ports(true);
-        }
-        pair.ok_or(NoPorts)
-    }
-
     /// The address that the other end of a flow is told: the one that it reaches us by where that is one of ours, else one of
     /// its family.
     fn told(&self, flow: Flow) -> Option<IpAddr> {
@@ -545,15 +539,7 @@ impl Shard {
         let by = super::read_back::literal(&self.endpoint.locals().of(flow).sent_by).filter(|ip| ours.contains(ip));
         by.or_else(|| ours.iter().copied().find(|ip| ip.is_ipv4() == flow.remote.ip().to_canonical().is_ipv4()))
     }
-
-    fn alarm_of_ports(&mut self, raised: bool) {
-        self.out.push_back(Do::Side(facts::Side::Alarm { name: "media_ports", raised }));
-    }
 }
-
-/// No port is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoPorts;
 
 /// The role of a description in a request inside a dialog. `late`: the INVITE came without an offer.
 pub(super) fn role_of_request(method: Method, late: bool) -> Role {

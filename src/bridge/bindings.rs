@@ -70,6 +70,10 @@ pub(super) struct Binding {
     pub(super) expires: Time,
     /// `+sip.instance` and `reg-id` as written, the latter perhaps empty.
     pub(super) instance: Option<(Bytes, Bytes)>,
+    /// Whether it is a browser: its Contact says `+sip.ice` (RFC 5768).
+    pub(super) ice: bool,
+    /// It is an agent's page: it has registered with a pass.
+    pub(super) panel: bool,
     /// When its last REGISTER came.
     heard: Time,
     /// The name of its row; empty until it is written down.
@@ -97,8 +101,12 @@ pub(super) struct KeptDevice<'a> {
     life: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     instance: Option<(Text, Text)>,
+    #[serde(default)]
+    ice: bool,
     call_id: Text,
     seq: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    panel: bool,
 }
 
 impl<'a> KeptDevice<'a> {
@@ -117,8 +125,10 @@ impl<'a> KeptDevice<'a> {
             expires: binding.expires.as_micros(),
             life: u64::try_from(binding.expires.since(now).as_micros()).unwrap_or(0),
             instance: binding.instance.as_ref().map(|(instance, reg_id)| (text(instance), text(reg_id))),
+            ice: binding.ice,
             call_id: text(&binding.call_id),
             seq: binding.seq,
+            panel: binding.panel,
         }
     }
 }
@@ -127,6 +137,8 @@ impl<'a> KeptDevice<'a> {
 pub(super) struct Wish {
     pub(super) uri: Bytes,
     pub(super) instance: Option<(Bytes, Bytes)>,
+    /// See [`Binding::ice`].
+    pub(super) ice: bool,
     /// When it shall be gone; now where it is to be removed.
     pub(super) expires: Time,
 }
@@ -137,6 +149,7 @@ pub(super) struct Wishes {
     pub(super) seq: u32,
     pub(super) path: SmallVec<[Bytes; 1]>,
     pub(super) flow: Flow,
+    pub(super) panel: bool,
     pub(super) contacts: Contacts,
 }
 
@@ -261,10 +274,13 @@ impl Bindings {
         }
         for (wish, found) in contacts.into_iter().zip(found) {
             let stays = wish.expires > now;
+            // One that stands twice is one.
+            let found = found.or_else(|| self.find(agent, &wish));
             match found.and_then(|key| Some((key, self.all.get_mut(key)?))) {
                 Some((key, binding)) if stays => {
                     (binding.uri, binding.expires, binding.heard) = (wish.uri, wish.expires, now);
-                    (binding.seq, binding.instance) = (wishes.seq, wish.instance);
+                    (binding.seq, binding.instance, binding.ice) = (wishes.seq, wish.instance, wish.ice);
+                    binding.panel = wishes.panel;
                     binding.path.clone_from(&wishes.path);
                     binding.call_id.clone_from(&wishes.call_id);
                     let (device, before) = (binding.device, binding.flow);
@@ -285,6 +301,8 @@ impl Bindings {
                         flow: wishes.flow,
                         expires: wish.expires,
                         instance: wish.instance,
+                        ice: wish.ice,
+                        panel: wishes.panel,
                         heard: now,
                         row: Box::default(),
                         call_id: wishes.call_id.clone(),
@@ -372,6 +390,8 @@ impl Bindings {
                 flow,
                 expires,
                 instance,
+                ice: kept.ice,
+                panel: kept.panel,
                 heard: now,
                 row: row.into(),
                 call_id: kept.call_id.0,
@@ -491,13 +511,13 @@ mod tests {
 
     fn wish(uri: &str, seconds: u64, instance: Option<&str>) -> Wish {
         let instance = instance.map(|i| (Bytes::copy_from_slice(i.as_bytes()), Bytes::new()));
-        Wish { uri: Bytes::copy_from_slice(uri.as_bytes()), instance, expires: NOW + Duration::from_secs(seconds) }
+        Wish { uri: Bytes::copy_from_slice(uri.as_bytes()), instance, ice: false, expires: NOW + Duration::from_secs(seconds) }
     }
 
     fn register(b: &mut Bindings, call: &str, seq: u32, port: u16, wish: Wish) -> Result<Changes, OutOfOrder> {
         let call_id = Bytes::copy_from_slice(call.as_bytes());
         let contacts = Contacts::These(vec![wish]);
-        b.change("alice", Wishes { call_id, seq, path: SmallVec::new(), flow: flow(port), contacts }, NOW)
+        b.change("alice", Wishes { call_id, seq, path: SmallVec::new(), flow: flow(port), panel: false, contacts }, NOW)
     }
 
     fn uris(b: &Bindings) -> Vec<String> {
@@ -542,7 +562,7 @@ mod tests {
         // The first flow comes back by another port: it is heard of last.
         let call_id = Bytes::from_static(b"1");
         let contacts = Contacts::These(vec![numbered("sip:a@h:1", "1", 60)]);
-        let again = Wishes { call_id, seq: 2, path: SmallVec::new(), flow: flow(5063), contacts };
+        let again = Wishes { call_id, seq: 2, path: SmallVec::new(), flow: flow(5063), panel: false, contacts };
         let changes = b.change("alice", again, NOW + Duration::from_secs(1)).expect("in order");
         assert_eq!(changes.moved[..], [(all[0], Some(flow(5061)))]);
         assert_eq!(ports(&b), [5063, 5062]);
@@ -559,7 +579,14 @@ mod tests {
         for seq in [4, 5] {
             assert_eq!(register(&mut b, "1", seq, 5060, wish("sip:a@h", 0, None)), Err(OutOfOrder));
         }
-        let all = |seq| Wishes { call_id: "1".into(), seq, path: SmallVec::new(), flow: flow(1), contacts: Contacts::All };
+        let all = |seq| Wishes {
+            call_id: "1".into(),
+            seq,
+            path: SmallVec::new(),
+            flow: flow(1),
+            panel: false,
+            contacts: Contacts::All,
+        };
         assert_eq!(b.change("alice", all(5), NOW), Err(OutOfOrder));
         assert_eq!(uris(&b).len(), 1);
         assert_eq!(b.change("alice", all(6), NOW).expect("in order").gone.len(), 1);

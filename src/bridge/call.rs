@@ -7,15 +7,15 @@ use super::anchor::{Anchor, Pair, Srtp};
 use super::bindings::DeviceKey;
 use super::compose::Dress;
 use super::ordinary::{Hop, Hunt};
+use super::page::{Page, Seat};
 use super::read_back::ReadBack;
-use crate::emergency::facts::{BodyForm, CallId, Device, LegId, Origin, Target, TrunkId};
+use crate::emergency::facts::{BodyForm, CallId, Device, LegId, Origin, Place, Target, TrunkId};
 use crate::sip::ids::Id;
 use crate::sip::{ClientKey, DialogKey, Flow, Message, ServerKey};
-use crate::words::{Civic, E164, Private, Time};
+use crate::words::{E164, Time};
 use bytes::Bytes;
 use slotmap::{Key, KeyData, new_key_type};
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 new_key_type! {
     /// Names a call of this shard.
@@ -52,6 +52,10 @@ pub(super) enum Owner {
     ReadBack(CallKey),
     /// A request on our own behalf.
     Own(super::own::Errand),
+    /// A dialog with a page that is rung again, and the INVITE that makes it.
+    Page(Seat),
+    /// The offer of such a page, on its way to the other side; her dialog waits for the answer.
+    Rejoin(Seat, DialogKey),
     /// The end of what an earlier run began.
     Late,
 }
@@ -121,6 +125,8 @@ pub(super) struct Call {
     pub(super) read_back: Option<Box<ReadBack>>,
     /// The ports that the caller is told, where its audio goes through us.
     pub(super) near_pair: Option<Pair>,
+    /// The agent's page in it.
+    pub(super) page: Option<Page>,
     /// When it was connected.
     pub(super) connected: Time,
     /// Under which tag of ours it is written down.
@@ -187,7 +193,7 @@ pub(super) struct Placement {
     pub(super) shown: E164,
     pub(super) form: BodyForm,
     /// To be added to the body.
-    pub(super) location: Option<Private<Arc<Civic>>>,
+    pub(super) location: Option<Place>,
     pub(super) test: bool,
     /// Where the trunk sent it with a 3xx.
     pub(super) moved: Option<(Bytes, Flow)>,

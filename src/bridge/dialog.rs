@@ -16,6 +16,9 @@ impl Shard {
     pub(super) fn on_request_in_call(&mut self, tx: ServerKey, here: DialogKey, owner: Owner, msg: &Message, now: Time) {
         let Owner::Leg { call: key, leg, side } = owner else { return self.endpoint.respond_plain(tx, 481, now) };
         let storys = self.calls.get(key).is_some_and(|c| c.kind.is_storys());
+        if let Some(status) = self.refused_to_page(key, side, msg) {
+            return self.endpoint.respond_plain(tx, status, now);
+        }
         match msg.method() {
             Method::Bye => self.on_bye(tx, key, leg, side, msg, now),
             // Keep-alives are answered here: the other side would only learn what we know.
@@ -134,14 +137,19 @@ impl Shard {
         }
         let body = self.answered_body(key, id, offered, dress, msg);
         self.choose_media(key, id);
+        let is_emergency = self.is_emergency_of_page(key);
         if let Some(mut w) = self.endpoint.reply_in(server, near, msg.status()) {
             dress.copy(&mut w, msg);
+            if is_emergency {
+                w.header("Priority", b"emergency");
+            }
             pass_required(&mut w, msg, dress);
             self.endpoint.respond(server, msg.status(), Some(near), w.finish_body(&body), now);
         }
         if offered {
             self.endpoint.acknowledge(far, b"", b"");
         }
+        self.page_connected(key, id, now);
         self.keep_call(key, now);
     }
 
@@ -154,8 +162,12 @@ impl Shard {
         let Some(call) = self.calls.get(key).filter(|c| c.progress == Progress::Waiting) else { return };
         let (server, dress, offered) = (call.server, call.near_dress, call.offered);
         let body = self.answered_body(key, id, offered, dress, msg);
+        let is_emergency = self.is_emergency_of_page(key);
         if let Some(mut w) = self.endpoint.reply_in(server, near, msg.status()) {
             dress.copy(&mut w, msg);
+            if is_emergency {
+                w.header("Priority", b"emergency");
+            }
             pass_required(&mut w, msg, dress);
             self.endpoint.respond(server, msg.status(), None, w.finish_body(&body), now);
         }
@@ -287,7 +299,7 @@ impl Shard {
     }
 
     /// A connected call is over on both sides.
-    fn finish(&mut self, key: CallKey, leg: LegId, by: Side, now: Time) {
+    pub(super) fn finish(&mut self, key: CallKey, leg: LegId, by: Side, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.progress = Progress::Over;
         let storys = call.kind.is_storys();
@@ -295,6 +307,7 @@ impl Shard {
         self.record(key, 200, now);
         self.forget_kept(key);
         self.end_leg(key, leg);
+        self.stop_ringing_again(key, now);
         if storys {
             let by = if by == Side::Near { Party::Caller } else { Party::Callee };
             self.tell_story(Some(Input::Ended { call: key.id(), by }), now);
@@ -343,7 +356,7 @@ impl Shard {
     }
 
     /// A target refresh (RFC 3261 section 12.2): a new target of a call that is written down is written down as well.
-    fn refresh(&mut self, key: CallKey, dialog: DialogKey, msg: &Message, now: Time) {
+    pub(super) fn refresh(&mut self, key: CallKey, dialog: DialogKey, msg: &Message, now: Time) {
         let Some(target) = contact_uri(msg) else { return };
         let Some(dialog) = self.endpoint.dialog_mut(dialog).filter(|d| d.target != target) else { return };
         dialog.refresh(Some(target));
@@ -415,6 +428,8 @@ impl Shard {
             Owner::Passed(passed) => self.on_passed_silence(tx, passed.server, now),
             Owner::ReadBack(_) => {}
             Owner::Own(errand) => self.on_errand_failed(errand, now),
+            Owner::Page(_) => self.on_page_silence(tx),
+            Owner::Rejoin(seat, page) => self.rejoin_failed(seat, page, 408, now),
             Owner::Late => {}
         }
     }

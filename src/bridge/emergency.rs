@@ -1,6 +1,6 @@
 //! The story's side of the bridge: messages become its inputs, its effects become messages.
 
-use super::anchor::{self, Anchor};
+use super::anchor;
 use super::bindings::DeviceKey;
 use super::call::{CallKey, Fate, Goal, Kind, Leg, Owner, Placement, Progress, Side};
 use super::compose::{Dress, contact, user_of};
@@ -132,6 +132,10 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.kind = Kind::Emergency;
         let Some(msg) = call.invite.take() else { return };
+        let policy = MediaPolicy { srtp: placement.srtp.unwrap_or(link.media.srtp), ..link.media };
+        let Ok(mut anchor) = self.anchor_of_story(key, leg, policy, flow, &msg) else {
+            return self.without_ports(key, leg, msg, now);
+        };
         let shown = placement.shown;
         let local = format!("<sip:{shown}@{}>", self.setup.links.domain);
         let ours = contact(&shown.to_string(), self.endpoint.locals(), flow, &uri);
@@ -142,7 +146,6 @@ impl Shard {
             dialog.account = Some(placement.trunk.0);
         }
         let hops = msg.max_forwards().unwrap_or(70).checked_sub(1).unwrap_or(HOPS_OF_LAST_RESORT);
-        let mut anchor = self.emergency_anchor(key, leg, &placement, flow, &msg);
         let mut through = |content_type: &[u8], body| anchor::offered(anchor.as_deref_mut(), content_type, body);
         let content_type = msg.get(Name::ContentType).unwrap_or_default();
         if let Some((invite, mut w)) = self.endpoint.begin(far, b"INVITE", hops, owner, now) {
@@ -191,24 +194,18 @@ impl Shard {
         }
     }
 
-    /// Without ports an emergency's audio passes by us: it is never refused for them.
-    fn emergency_anchor(
-        &mut self,
-        key: CallKey,
-        leg: LegId,
-        placement: &Placement,
-        flow: Flow,
-        msg: &Message,
-    ) -> Option<Box<Anchor>> {
-        let link = self.setup.links.trunks.get(usize::from(placement.trunk.0))?;
-        let srtp = placement.srtp.unwrap_or(link.media.srtp);
-        self.anchor_for(key, leg, MediaPolicy { srtp, ..link.media }, flow, msg).ok().flatten()
+    /// A leg that cannot be heard: the story goes on to whoever is next.
+    fn without_ports(&mut self, key: CallKey, leg: LegId, invite: Box<Message>, now: Time) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.invite = Some(invite);
+        }
+        self.tell_story(Some(Input::Leg { call: key.id(), leg, event: LegEvent::Unreachable }), now);
     }
 
     fn added_location<'a>(&'a self, placement: &'a Placement, far: DialogKey, now: Time) -> Option<Added<'a>> {
         let times = &self.setup.site.callback;
         Some(Added {
-            civic: placement.location.as_ref()?.reveal(),
+            place: placement.location.as_ref()?,
             shown: placement.shown,
             domain: &self.setup.links.domain,
             unique: self.endpoint.dialog(far).map_or(&b""[..], |d| &d.call_id),
@@ -228,13 +225,20 @@ impl Shard {
         tried: SmallVec<[Flow; 2]>,
         now: Time,
     ) {
-        let Some(Way { uri, flow, routes, along_flow }) = self.way_to(device, &tried, now) else {
+        let Some(Way { uri, flow, routes, along_flow, ice }) = self.way_to(device, &tried, now) else {
             return self.tell_story(Some(Input::Leg { call: key.id(), leg, event: LegEvent::Unreachable }), now);
         };
         let Some(call) = self.calls.get_mut(key) else { return };
         call.kind = Kind::Callback;
         call.near_dress = Dress::Masked;
         let Some(msg) = call.invite.take() else { return };
+        let policy = self.policy_towards(flow);
+        let srtp = self.calls.get(key).and_then(|c| c.leg(leg)).and_then(|l| l.srtp);
+        let policy = MediaPolicy { srtp: srtp.unwrap_or(policy.srtp), ice, ..policy };
+        let Ok(mut anchor) = self.anchor_of_story(key, leg, policy, flow, &msg) else {
+            return self.without_ports(key, leg, msg, now);
+        };
+        let Some(call) = self.calls.get_mut(key) else { return };
         call.near_contact = contact(&called.to_string(), self.endpoint.locals(), call.near_flow, msg.uri());
         let from = without_tag(msg.get(Name::From).unwrap_or(b"<sip:anonymous@anonymous.invalid>"));
         let remote = format!("<sip:{called}@{}>", self.setup.links.domain);
@@ -257,15 +261,13 @@ impl Shard {
             } else {
                 Dress::Open.copy_but(&mut w, &msg, |n| is_of_the_callback_leg(n) || n == Name::ResourcePriority);
             }
-            let policy = self.policy_towards(flow);
-            let srtp = self.calls.get(key).and_then(|c| c.leg(leg)).and_then(|l| l.srtp);
-            let policy = MediaPolicy { srtp: srtp.unwrap_or(policy.srtp), ..policy };
-            let mut anchor = self.anchor_for(key, leg, policy, flow, &msg).ok().flatten();
             let content_type = msg.get(Name::ContentType).unwrap_or_default();
             let body = anchor::offered(anchor.as_deref_mut(), content_type, Dress::Open.body(&msg));
             self.endpoint.send(invite, w.finish_body(&body), now);
             self.add_leg(key, Leg { anchor, srtp, ..Leg::new(leg, invite, far, Dress::Open) });
             self.note_course(key, leg, Goal::Callback(device.clone(), called), tried, now);
+        } else {
+            self.release_anchor(anchor);
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.invite = Some(msg);
@@ -423,7 +425,8 @@ impl Shard {
     pub(super) fn way_to_registered(&self, device: DeviceId, tried: &[Flow]) -> Option<Way> {
         let flows = self.phones.bindings().flows_of(DeviceKey::of(device));
         let binding = flows.into_iter().find(|b| !tried.contains(&b.flow))?;
-        Some(Way { uri: binding.uri.clone(), flow: binding.flow, routes: binding.path.clone(), along_flow: true })
+        let (uri, routes) = (binding.uri.clone(), binding.path.clone());
+        Some(Way { uri, flow: binding.flow, routes, along_flow: true, ice: binding.ice })
     }
 }
 
@@ -453,11 +456,13 @@ pub(super) struct Way {
     pub(super) routes: SmallVec<[Bytes; 1]>,
     /// See [`Dialog::along_flow`](crate::sip::dialog::Dialog::along_flow).
     pub(super) along_flow: bool,
+    /// Whether a browser is there.
+    pub(super) ice: bool,
 }
 
 impl Way {
     pub(super) fn direct(uri: String, flow: Flow) -> Self {
-        Self { uri: uri.into(), flow, routes: SmallVec::new(), along_flow: false }
+        Self { uri: uri.into(), flow, routes: SmallVec::new(), along_flow: false, ice: false }
     }
 }
 
@@ -521,7 +526,7 @@ fn reason(because: Because) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Access, Agents, Link, Links, MediaPolicy, Setup, Source, Sources};
+    use super::super::{Access, Agents, Link, Links, MediaPolicy, PanelKey, Setup, Source, Sources};
     use super::*;
     use crate::emergency::facts::TrunkId;
     use crate::emergency::scenarios::site;
@@ -557,6 +562,7 @@ mod tests {
             credentials: None,
             register: None,
             media: MediaPolicy::default(),
+            overload_control: false,
         };
         let links = Links {
             trunks: vec![link("127.0.0.1:15070"), link("127.0.0.1:15071")],
@@ -578,8 +584,10 @@ mod tests {
             era: 0,
             shards: 1,
             access: Arc::new(Access::default()),
+            panel: PanelKey::new([7; 32]),
             presence: None,
             anchoring: Arc::default(),
+            load: Arc::default(),
         }
     }
 

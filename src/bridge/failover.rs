@@ -24,6 +24,7 @@ impl Shard {
         self.setup.presence.clone_from(&setup.presence);
         self.setup.locals = Arc::clone(&setup.locals);
         self.endpoint.set_locals(Arc::clone(&setup.locals));
+        self.obey_trunks();
         for trunk in (0..before.trunks.len()).filter_map(|i| u16::try_from(i).ok()).map(TrunkId) {
             self.choose_way(trunk, now);
         }

@@ -229,7 +229,7 @@ impl Shard {
         let (id, connected) = (LegId(kept.leg), Time::from_micros(kept.connected));
         let origin = self.origin_named(&kept.origin);
         let account = kept.account.as_ref().and_then(|name| self.setup.links.trunks.iter().position(|l| l.name == **name));
-        let key = self.calls.insert(Call { kept: None, connected, ..blank(kept.kind, origin, id, kept.near_masked) });
+        let key = self.calls.insert(Box::new(Call { kept: None, connected, ..blank(kept.kind, origin, id, kept.near_masked) }));
         let owner = |side| Owner::Leg { call: key, leg: id, side };
         let near = self.endpoint.restore_dialog(kept.near, owner(Side::Near));
         let far = self.endpoint.restore_dialog(kept.far, owner(Side::Far));
@@ -302,6 +302,7 @@ fn blank(kind: KeptKind, origin: Origin, leg: LegId, near_masked: bool) -> Call 
         late_ack: None,
         read_back: None,
         near_pair: None,
+        page: None,
         connected: Time::ZERO,
         kept: None,
     }

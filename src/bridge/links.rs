@@ -1,10 +1,11 @@
-//! Neighbours as the wire sees them: where they are, and which packets come from them.
+//! Neighbours as the wire sees them: where they are, and to which shard what they send belongs.
 
 use super::anchor::Srtp;
 use super::registration::Registering;
 use super::shard::{Setup, Shard};
+use super::sources::Sources;
 use crate::emergency::caller::number_in;
-use crate::emergency::facts::{AgentId, Called, Origin, PeerId, TrunkId};
+use crate::emergency::facts::{AgentId, Called, Origin, PeerId};
 use crate::emergency::lane::Lane;
 use crate::sip::header::{NameAddr, values};
 use crate::sip::ids::{Ids, Kind};
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Link {
     pub register: Option<Registering>,
     /// How its audio goes.
     pub media: MediaPolicy,
+    /// Whether it may ask us to hold ordinary calls back (RFC 7339).
+    pub overload_control: bool,
 }
 
 /// How the audio of a neighbour goes.
@@ -49,6 +52,8 @@ pub struct MediaPolicy {
     pub anchor: bool,
     /// Encrypted, where it goes through us.
     pub srtp: Srtp,
+    /// A browser is there: through us in any case, with its own way of finding and of keys.
+    pub ice: bool,
 }
 
 /// A trunk's `username` and `password`.
@@ -144,93 +149,6 @@ impl Links {
     }
 }
 
-/// An address that messages come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A host, whatever its port.
-    Host(IpAddr),
-    /// A network: address and prefix length.
-    Network(IpAddr, u8),
-    /// One port of a host. Ports count on UDP only.
-    Socket(SocketAddr),
-    /// Whoever has proved to be this name of a certificate: see [`Flow::name`].
-    Name(u16),
-}
-
-/// Which neighbour a source belongs to; the most specific entry wins.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    sockets: HashMap<SocketAddr, Origin>,
-    hosts: HashMap<IpAddr, Origin>,
-    /// Longest prefix first.
-    networks: Vec<(IpAddr, u8, Origin)>,
-    /// By the place of their certificate names, from 1.
-    names: HashMap<u16, Origin>,
-}
-
-impl Sources {
-    /// From each peer's and each trunk's list, in the order of the site.
-    pub fn new(peers: &[Vec<Source>], trunks: &[Vec<Source>]) -> Self {
-        let mut all = Self::default();
-        let peers = (0u16..).map(|i| Origin::Peer(PeerId(i))).zip(peers);
-        let trunks = (0u16..).map(|i| Origin::Trunk(TrunkId(i))).zip(trunks);
-        for (origin, sources) in peers.chain(trunks) {
-            for source in sources {
-                all.add(*source, origin);
-            }
-        }
-        all.networks.sort_by_key(|n| std::cmp::Reverse(n.1));
-        all
-    }
-
-    /// Who this is.
-    pub fn origin(&self, transport: Transport, from: SocketAddr) -> Origin {
-        let ip = from.ip().to_canonical();
-        let socket = (transport == Transport::Udp).then(|| self.sockets.get(&SocketAddr::new(ip, from.port()))).flatten();
-        let host = || self.hosts.get(&ip);
-        let network = || self.networks.iter().find(|(net, len, _)| within(ip, *net, *len)).map(|n| &n.2);
-        socket.or_else(host).or_else(network).copied().unwrap_or(Origin::Stranger)
-    }
-
-    /// Who is at the other end of this flow: a name that was proved beats the address.
-    pub fn of(&self, flow: Flow) -> Origin {
-        match self.names.get(&flow.name) {
-            Some(origin) => *origin,
-            None => self.origin(flow.transport, flow.remote),
-        }
-    }
-
-    fn add(&mut self, source: Source, origin: Origin) {
-        match source {
-            Source::Socket(at) => merge(self.sockets.entry(at).or_insert(origin), origin),
-            Source::Host(ip) => merge(self.hosts.entry(ip.to_canonical()).or_insert(origin), origin),
-            Source::Name(name) => merge(self.names.entry(name).or_insert(origin), origin),
-            Source::Network(ip, len) => match self.networks.iter_mut().find(|n| (n.0, n.1) == (ip, len)) {
-                Some(known) => merge(&mut known.2, origin),
-                None => self.networks.push((ip, len, origin)),
-            },
-        }
-    }
-}
-
-/// One address may be a peer and a trunk (RULES C8).
-fn merge(known: &mut Origin, new: Origin) {
-    *known = match (*known, new) {
-        (Origin::Peer(p), Origin::Trunk(t)) | (Origin::Trunk(t), Origin::Peer(p)) => Origin::Both(p, t),
-        (known, _) => known,
-    };
-}
-
-fn within(ip: IpAddr, net: IpAddr, len: u8) -> bool {
-    match (ip, net) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).checked_shr(32 - u32::from(len.min(32))).unwrap_or(0) == 0,
-        (IpAddr::V6(a), IpAddr::V6(b)) => {
-            (a.to_bits() ^ b.to_bits()).checked_shr(128 - u32::from(len.min(128))).unwrap_or(0) == 0
-        }
-        _ => false,
-    }
-}
-
 /// The URIs of a message that may name the number dialed (RULES L10), without their brackets.
 pub(super) struct CalledUris<'a> {
     request_uri: &'a [u8],
@@ -260,11 +178,11 @@ impl<'a> CalledUris<'a> {
 pub struct Classifier {
     ids: Ids,
     secret: u64,
-    shards: u8,
-    sources: Arc<Sources>,
+    pub(super) shards: u8,
+    pub(super) sources: Arc<Sources>,
     /// Ordinary calls to these numbers may go to registered devices, which shard 0 knows.
     phones: HashSet<E164>,
-    lane: Arc<Lane>,
+    pub(super) lane: Arc<Lane>,
 }
 
 impl Classifier {
@@ -282,8 +200,7 @@ impl Classifier {
     /// The shard of this message. `first` is shard 0.
     pub fn shard(&self, flow: Flow, msg: &Message, first: &Shard) -> u8 {
         if !msg.is_request() {
-            let branch = msg.top_via().and_then(|v| v.branch()).and_then(|b| b.strip_prefix(crate::sip::ids::COOKIE));
-            return branch.and_then(|b| self.ids.shard_of(Kind::Branch, b, self.shards)).unwrap_or(0);
+            return branch_of(msg).and_then(|b| self.ids.shard_of(Kind::Branch, b, self.shards)).unwrap_or(0);
         }
         if let Some(shard) = msg.to_tag().and_then(|t| self.ids.shard_of(Kind::Tag, t, self.shards)) {
             return shard;
@@ -310,10 +227,26 @@ impl Classifier {
         1 + (h.finish() % u64::from(self.shards - 1)) as u8
     }
 
+    /// Whether whoever is at the other end is a peer or a trunk.
+    pub fn is_neighbours(&self, flow: Flow) -> bool {
+        self.sources.of(flow) != Origin::Stranger
+    }
+
+    /// Whether it belongs to something of ours: a response to what we sent, or a request in a dialog of ours.
+    pub fn is_of_ours(&self, msg: &Message) -> bool {
+        let (kind, id) = if msg.is_request() { (Kind::Tag, msg.to_tag()) } else { (Kind::Branch, branch_of(msg)) };
+        id.is_some_and(|id| self.ids.maker(kind, id).is_some())
+    }
+
     fn may_ring_a_phone(&self, origin: Origin, msg: &Message) -> bool {
         let inbound = matches!(origin, Origin::Trunk(_) | Origin::Both(..));
         inbound && !self.phones.is_empty() && number_in(msg.uri()).is_some_and(|n| self.phones.contains(&n))
     }
+}
+
+/// The branch of the topmost Via, without the cookie of RFC 3261.
+fn branch_of(msg: &Message) -> Option<&[u8]> {
+    msg.top_via()?.branch()?.strip_prefix(crate::sip::ids::COOKIE)
 }
 
 /// Whether this may be a GRUU: the instance of somebody (RFC 5627).
@@ -331,32 +264,6 @@ mod tests {
             [("bob", "bob"), ("+1(425)", "+1(425)"), ("a%20b", "a%20b"), ("a <b@c>:d", "a%20%3Cb%40c%3E%3Ad"), ("é", "%C3%A9")]
         {
             assert_eq!(escaped(user), want, "{user}");
-        }
-    }
-
-    #[test]
-    fn the_most_specific_source_wins_and_ports_count_on_udp_only() {
-        let ip = |s: &str| s.parse::<IpAddr>().expect("an address");
-        let at = |s: &str| s.parse::<SocketAddr>().expect("an address and port");
-        let peers =
-            [vec![Source::Host(ip("10.0.0.5")), Source::Network(ip("10.0.1.0"), 24)], vec![Source::Socket(at("10.0.0.5:5090"))]];
-        let trunks = [
-            vec![Source::Network(ip("10.0.0.0"), 8)],
-            vec![Source::Host(ip("10.0.0.5"))],
-            vec![Source::Network(ip("2001:db8::"), 32)],
-        ];
-        let sources = Sources::new(&peers, &trunks);
-        for (transport, from, expected) in [
-            (Transport::Udp, "10.0.0.5:5060", Origin::Both(PeerId(0), TrunkId(1))),
-            (Transport::Udp, "10.0.0.5:5090", Origin::Peer(PeerId(1))),
-            (Transport::Tcp, "10.0.0.5:5090", Origin::Both(PeerId(0), TrunkId(1))),
-            (Transport::Udp, "10.0.1.77:1", Origin::Peer(PeerId(0))),
-            (Transport::Udp, "10.9.1.77:1", Origin::Trunk(TrunkId(0))),
-            (Transport::Udp, "11.9.1.77:1", Origin::Stranger),
-            (Transport::Udp, "[2001:db8::7]:1", Origin::Trunk(TrunkId(2))),
-            (Transport::Udp, "[::ffff:10.0.1.77]:1", Origin::Peer(PeerId(0))),
-        ] {
-            assert_eq!(sources.origin(transport, at(from)), expected, "{from}");
         }
     }
 }

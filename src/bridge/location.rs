@@ -4,6 +4,7 @@
 //! What a call brings is never changed; it is read here for the contacts only. Whether the agent's place is added
 //! is the story's decision, see [`Trunk::adds_location`](crate::emergency::site::Trunk).
 
+use crate::emergency::facts::Place;
 use crate::emergency::notice::BROUGHT;
 use crate::sip::write::Writer;
 use crate::sip::{Message, Name, sdp};
@@ -14,6 +15,9 @@ use std::time::Duration;
 
 /// A text that a call brings is no longer than this for the contacts.
 const LONGEST: usize = 200;
+
+/// What names the elements of a circle.
+const CIRCLES: &str = " xmlns:gml=\"http://www.opengis.net/gml\" xmlns:gs=\"http://www.opengis.net/pidflo/1.0\"";
 
 /// Elements of a civicAddress as people read them, in that order (RFC 5139 section 3).
 const READ: [(&str, &str); 18] = [
@@ -92,7 +96,7 @@ fn unescaped(text: &str) -> String {
 /// What an added location is made of.
 pub(super) struct Added<'a> {
     /// The place.
-    pub(super) civic: &'a Civic,
+    pub(super) place: &'a Place,
     /// The number that the PSAP sees: whose place it is.
     pub(super) shown: E164,
     /// The host of that number's URI.
@@ -145,28 +149,60 @@ impl Added<'_> {
         w.finish_body(&body)
     }
 
-    /// The document: one device with one civic address (RFC 5491 section 3).
+    /// The document: one device with one location (RFC 5491 section 3). Where her browser has said where she is, that is the
+    /// device's; the address that is on file is then hers as a person, for it may be another place (section 3.3, rule 5).
     fn pidf(&self) -> String {
-        let mut civic = String::new();
-        for (name, value) in self.civic.elements() {
-            let _ = write!(civic, "          <ca:{name}>{}</ca:{name}>\r\n", escaped(value));
-        }
         let (shown, domain) = (self.shown, escaped(self.domain));
-        let (now, expires) = (wall::rfc3339(self.wall), wall::rfc3339(self.wall + self.retention));
+        let parts = self.parts();
+        let circles = if self.place.position.is_some() { CIRCLES } else { "" };
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n\
              <presence xmlns=\"urn:ietf:params:xml:ns:pidf\" xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" \
              xmlns:gp=\"urn:ietf:params:xml:ns:pidf:geopriv10\" \
              xmlns:gbp=\"urn:ietf:params:xml:ns:pidf:geopriv10:basicPolicy\" \
-             xmlns:ca=\"urn:ietf:params:xml:ns:pidf:geopriv10:civicAddr\" entity=\"pres:{shown}@{domain}\">\r\n\
-             \x20 <dm:device id=\"target\">\r\n    <gp:geopriv>\r\n      <gp:location-info>\r\n        <ca:civicAddress>\r\n{civic}\
-             \x20       </ca:civicAddress>\r\n      </gp:location-info>\r\n      <gp:usage-rules>\r\n\
-             \x20       <gbp:retransmission-allowed>true</gbp:retransmission-allowed>\r\n\
-             \x20       <gbp:retention-expiry>{expires}</gbp:retention-expiry>\r\n      </gp:usage-rules>\r\n\
-             \x20     <gp:method>Manual</gp:method>\r\n    </gp:geopriv>\r\n    <dm:deviceID>tel:{shown}</dm:deviceID>\r\n\
-             \x20   <dm:timestamp>{now}</dm:timestamp>\r\n  </dm:device>\r\n</presence>"
+             xmlns:ca=\"urn:ietf:params:xml:ns:pidf:geopriv10:civicAddr\"{circles} entity=\"pres:{shown}@{domain}\">\r\n{parts}</presence>"
         )
     }
+
+    fn parts(&self) -> String {
+        let civic = self.place.civic.as_ref().map(|civic| self.geopriv(&civic_address(civic.reveal()), "Manual"));
+        let (shown, now) = (self.shown, wall::rfc3339(self.wall));
+        let device = |geopriv: String, at: &str| {
+            format!(
+                "  <dm:device id=\"target\">\r\n{geopriv}    <dm:deviceID>tel:{shown}</dm:deviceID>\r\n\
+                 \x20   <dm:timestamp>{at}</dm:timestamp>\r\n  </dm:device>\r\n"
+            )
+        };
+        let Some(position) = self.place.position else {
+            return civic.map(|geopriv| device(geopriv, &now)).unwrap_or_default();
+        };
+        let position = position.reveal();
+        let measured = self.geopriv(&format!("        {}\r\n", position.circle()), "DBH");
+        let person = civic.map(|geopriv| {
+            format!("  <dm:person id=\"profile\">\r\n{geopriv}    <dm:timestamp>{now}</dm:timestamp>\r\n  </dm:person>\r\n")
+        });
+        device(measured, &wall::rfc3339(position.at())) + &person.unwrap_or_default()
+    }
+
+    /// A location by this method (IANA "Method Tokens"; DBH: the device's own, from whatever it has).
+    fn geopriv(&self, info: &str, method: &str) -> String {
+        let expires = wall::rfc3339(self.wall + self.retention);
+        format!(
+            "    <gp:geopriv>\r\n      <gp:location-info>\r\n{info}      </gp:location-info>\r\n      <gp:usage-rules>\r\n\
+             \x20       <gbp:retransmission-allowed>true</gbp:retransmission-allowed>\r\n\
+             \x20       <gbp:retention-expiry>{expires}</gbp:retention-expiry>\r\n      </gp:usage-rules>\r\n\
+             \x20     <gp:method>{method}</gp:method>\r\n    </gp:geopriv>\r\n"
+        )
+    }
+}
+
+/// RFC 5139 section 4.
+fn civic_address(civic: &Civic) -> String {
+    let mut elements = String::new();
+    for (name, value) in civic.elements() {
+        let _ = write!(elements, "          <ca:{name}>{}</ca:{name}>\r\n", escaped(value));
+    }
+    format!("        <ca:civicAddress>\r\n{elements}        </ca:civicAddress>\r\n")
 }
 
 /// Moves into the part with the body that it is about.
@@ -195,6 +231,8 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::{Position, Private};
+    use std::sync::Arc;
 
     #[test]
     fn a_civic_address_is_read_whatever_its_prefixes_and_order() {
@@ -214,9 +252,26 @@ mod tests {
         let civic = Civic { street: Some("</ca:RD>&\"'\u{1}\u{ffff}]]>".to_owned()), ..Civic::default() };
         let shown = E164::parse("+14255550100").expect("a number");
         let (wall, retention) = (Duration::from_secs(1_763_840_491), Duration::from_secs(3600));
-        let added = Added { civic: &civic, shown, domain: "gw1.example.com", unique: b"u", wall, retention };
+        let place = Place::of(Some(Private::new(Arc::new(civic))), None).expect("a place");
+        let added = Added { place: &place, shown, domain: "gw1.example.com", unique: b"u", wall, retention };
         let pidf = added.pidf();
         assert!(pidf.contains("<ca:RD>&lt;/ca:RD&gt;&amp;&quot;&apos;  ]]&gt;</ca:RD>"), "{pidf}");
         assert!(pidf.contains("<gbp:retention-expiry>2025-11-22T20:41:31Z</gbp:retention-expiry>"), "{pidf}");
+    }
+
+    #[test]
+    fn where_a_browser_says_that_she_is_comes_before_the_address_on_file() {
+        let civic = Civic { street: Some("Main St".to_owned()), ..Civic::default() };
+        let measured = Duration::from_secs(1_763_840_431);
+        let position = Position::new(47.674_12, -122.121_5, 20.0, measured).expect("a position");
+        let place = Place::of(Some(Private::new(Arc::new(civic))), Some(Private::new(position))).expect("a place");
+        let shown = E164::parse("+14255550100").expect("a number");
+        let (wall, retention) = (Duration::from_secs(1_763_840_491), Duration::from_secs(3600));
+        let pidf = Added { place: &place, shown, domain: "gw1.example.com", unique: b"u", wall, retention }.pidf();
+        let (device, person) = pidf.split_once("<dm:person").expect("both");
+        assert!(device.contains("EPSG::4326") && device.contains("<gp:method>DBH</gp:method>"), "{pidf}");
+        assert!(device.contains("<dm:timestamp>2025-11-22T19:40:31Z<"), "its age can be told: {pidf}");
+        assert!(person.contains("<ca:RD>Main</ca:RD>") && person.contains("<gp:method>Manual</gp:method>"), "{pidf}");
+        assert_eq!(place.line().reveal(), "47.674120, -122.121500 within 20 m (2025-11-22T19:40:31Z); on file: Main St");
     }
 }

@@ -10,6 +10,7 @@ use super::anchor;
 use super::call::{CallKey, Fate, Goal, Kind, Leg, Owner, Progress, Side};
 use super::compose::{Dress, contact, dialed_user, user_of};
 use super::emergency::Way;
+use super::links::MediaPolicy;
 use super::shard::{Do, Shard, Wake};
 use super::understood::Beyond;
 use crate::emergency::facts::{DeviceId, LegId, Origin, PeerId, Side as Beside, TrunkId};
@@ -73,6 +74,9 @@ impl Shard {
         }
         if let Some(beyond) = beyond {
             return self.refuse_beyond(key, beyond, now);
+        }
+        if self.is_amid_an_emergency(key) {
+            return self.refuse(key, 486, None, "An emergency call is running", now);
         }
         let instance = self.instance_called(&uri);
         let mut hops = match instance {
@@ -219,11 +223,16 @@ impl Shard {
     pub(super) fn place_ordinary(&mut self, key: CallKey, hop: Hop, id: LegId, tried: SmallVec<[Flow; 2]>, now: Time) {
         let asked = self.calls.get(key).and_then(|c| c.invite.as_ref()).map(|m| m.uri()).unwrap_or_default();
         let (user, protected) = (dialed_user(asked).unwrap_or_default(), asks_for_protection(asked));
-        let Some(Way { uri, flow, routes, along_flow }) = self.way_of(hop, &user, protected, &tried, now) else {
+        let Some(Way { uri, flow, routes, along_flow, ice }) = self.way_of(hop, &user, protected, &tried, now) else {
             return self.try_next_hop(key, 503, now);
         };
+        // Without Retry-After: whoever believed it would not dial 911 here meanwhile (RFC 3261 section 21.5.4).
+        if self.is_to_spare(hop, flow, now) {
+            return self.try_next_hop(key, 503, now);
+        }
         let Some(msg) = self.calls.get_mut(key).and_then(|c| c.invite.take()) else { return };
-        let Ok(mut anchor) = self.anchor_for(key, id, self.policy_towards(flow), flow, &msg) else {
+        let policy = MediaPolicy { ice, ..self.policy_towards(flow) };
+        let Ok(mut anchor) = self.anchor_for(key, id, policy, flow, &msg) else {
             if let Some(call) = self.calls.get_mut(key) {
                 call.invite = Some(msg);
             }

@@ -7,6 +7,8 @@ use super::access::{Access, Gate, Look, Shown};
 use super::bindings::{Binding, BindingKey, Bindings, Contacts, DeviceKey, KeptDevice, OutOfOrder, Wish, Wishes, urn_of};
 use super::call::CallKey;
 use super::inside::is_inside;
+use super::keep_open::HeldOpen;
+use super::page::RungAgain;
 use super::shard::{Do, Shard, Wake};
 use crate::emergency::facts::{Input, Origin, Side};
 use crate::sip::header::{NameAddr, seconds, token_in_list, values};
@@ -37,13 +39,17 @@ const MOST_GAIN: usize = 3;
 pub(super) struct Phones {
     gate: Gate,
     bindings: Bindings,
+    pub(super) held_open: HeldOpen,
     /// What the request at hand has shown.
     shown: Option<Shown>,
+    /// Pages that are rung for calls that were theirs before.
+    pub(super) rung_again: Vec<RungAgain>,
 }
 
 impl Phones {
     pub(super) fn new(secret: u64) -> Self {
-        Self { gate: Gate::new(secret), bindings: Bindings::default(), shown: None }
+        let (bindings, held_open) = (Bindings::default(), HeldOpen::default());
+        Self { gate: Gate::new(secret), bindings, held_open, shown: None, rung_again: Vec::new() }
     }
 
     /// The device of a call is known by it.
@@ -57,6 +63,11 @@ impl Phones {
 }
 
 impl Shard {
+    /// Whether a registered device is there.
+    pub fn has_device_at(&self, flow: Flow) -> bool {
+        self.phones.bindings.at(flow).next().is_some()
+    }
+
     /// Who sends this. A registered flow is its agent (CONTRACT "Who is calling"); a neighbour's own address is the
     /// neighbour, whoever registers from there.
     pub(super) fn origin_of(&self, flow: Flow, msg: &Message) -> Origin {
@@ -67,7 +78,7 @@ impl Shard {
         let known = links.sources.of(flow);
         match known {
             Origin::Stranger => self.agent_at(flow, msg).unwrap_or(Origin::Stranger),
-            Origin::Peer(_) if !links.is_a_neighbours_own(flow) => self.agent_at(flow, msg).unwrap_or(known),
+            Origin::Peer(_) if !links.is_a_neighbours_own(flow) => self.agent_among_peers_at(flow, msg).unwrap_or(known),
             _ => known,
         }
     }
@@ -94,7 +105,8 @@ impl Shard {
             self.endpoint.reply_stateless(flow, msg, 403, &[]);
             return false;
         }
-        match self.phones.gate.look(&self.setup.access, msg, now) {
+        let passes = (&self.setup.panel, self.setup.booted);
+        match self.phones.gate.look(&self.setup.access, passes, msg, now) {
             Look::Right(shown) => self.phones.shown = Some(shown),
             look => self.challenge_stranger(flow, msg, look == Look::Stale, now),
         }
@@ -142,7 +154,7 @@ impl Shard {
         if !first_hop_knows_outbound(msg) && msg.all(Name::Require).any(|r| token_in_list(r, "outbound")) {
             return self.answer(tx, 439, now, |_| {});
         }
-        let wishes = match read(msg, flow, now) {
+        let wishes = match read(msg, flow, shown.panel, now) {
             Ok(wishes) => wishes,
             Err(423) => {
                 return self.answer(tx, 423, now, |w| {
@@ -164,6 +176,7 @@ impl Shard {
         for key in &changes.there {
             self.keep_binding(*key, now);
             self.arm_binding(*key);
+            self.keep_open(*key, now);
         }
         for (device, before) in changes.moved {
             self.device_moved(device, before, flow, now);
@@ -171,6 +184,9 @@ impl Shard {
         for key in changes.there {
             let Some(device) = self.phones.bindings.get(key).map(|b| b.device.id()) else { continue };
             self.tell_story(Some(Input::Registered { agent: shown.agent, device }), now);
+            if shown.panel {
+                self.page_registered(shown.agent, DeviceKey::of(device), flow, now);
+            }
         }
     }
 
@@ -192,7 +208,8 @@ impl Shard {
     }
 
     /// Takes up the devices of an earlier run and tells the story of them. A connection is gone with the process: who came
-    /// by one is asked for where the Contact says, until it registers anew.
+    /// by one is asked for where the Contact says, until it registers anew: at another port of the same host, for behind a NAT
+    /// a Contact is an address of the phone's own network, and somebody else's here.
     pub(super) fn restore_devices(&mut self, saved: &Saved, now: Time) {
         for (row, value) in saved.rows(Table::Device) {
             let Ok(kept) = serde_json::from_slice::<KeptDevice<'_>>(value) else { continue };
@@ -202,7 +219,7 @@ impl Shard {
             }
             let (agent, locals) = (self.setup.access.agent(&kept.agent), self.endpoint.locals());
             let flows = kept.flow.flow(locals).map(|was| match Uri::parse(&kept.uri.0).and_then(|uri| uri.socket_addr()) {
-                Some(remote) if was.transport.is_reliable() => (was, Flow { remote, ..was }),
+                Some(remote) if was.transport.is_reliable() && remote.ip() == was.remote.ip() => (was, Flow { remote, ..was }),
                 _ => (was, was),
             });
             let bindings = &mut self.phones.bindings;
@@ -215,6 +232,7 @@ impl Shard {
                         self.keep_binding(key, now);
                     }
                     self.arm_binding(key);
+                    self.keep_open(key, now);
                     if let Some(device) = self.phones.bindings.get(key).map(|b| b.device.id()) {
                         self.tell_story(Some(Input::Registered { agent, device }), now);
                     }
@@ -253,6 +271,20 @@ impl Shard {
     fn agent_at(&self, flow: Flow, msg: &Message) -> Option<Origin> {
         let access: &Access = &self.setup.access;
         access.agent(&self.binding_at(flow, msg)?.agent).map(Origin::Agent)
+    }
+
+    /// The same in a peer's network, where the flow may be another node of the peer: a datagram with a forged source, or an
+    /// account of the node's own, must not make an agent of everybody behind it. So the From has to say so, or nobody.
+    fn agent_among_peers_at(&self, flow: Flow, msg: &Message) -> Option<Origin> {
+        let user = || msg.get(Name::From).and_then(NameAddr::parse).and_then(|n| Uri::parse(n.uri)?.user);
+        match user().filter(|user| !user.eq_ignore_ascii_case(b"anonymous")) {
+            Some(user) => {
+                let named = self.phones.bindings.at(flow).find(|b| b.agent.as_bytes().eq_ignore_ascii_case(user))?;
+                self.setup.access.agent(&named.agent).map(Origin::Agent)
+            }
+            None if msg.all(Name::PAssertedIdentity).next().is_some() => None,
+            None => self.agent_at(flow, msg),
+        }
     }
 
     /// Which binding a message by this flow is from.
@@ -342,7 +374,7 @@ impl Shard {
 }
 
 /// What a REGISTER asks for, or the status that refuses it.
-fn read(msg: &Message, flow: Flow, now: Time) -> Result<Wishes, u16> {
+fn read(msg: &Message, flow: Flow, panel: bool, now: Time) -> Result<Wishes, u16> {
     let (seq, _) = msg.cseq().ok_or(400u16)?;
     let asked = msg.get(Name::Expires).map(|v| seconds(v).unwrap_or(LONGEST));
     let contacts: Vec<_> = msg.all(Name::Contact).flat_map(values).collect();
@@ -362,11 +394,11 @@ fn read(msg: &Message, flow: Flow, now: Time) -> Result<Wishes, u16> {
         }
         let instance = contact.param("+sip.instance").map(|i| (own(i), own(if outbound { reg_id(&contact) } else { b"" })));
         let expires = now + Duration::from_secs(u64::from(expires.min(LONGEST)));
-        Ok(Wish { uri: own(contact.uri), instance, expires })
+        Ok(Wish { uri: own(contact.uri), instance, ice: contact.param("+sip.ice").is_some(), expires })
     };
     let contacts = if star { Contacts::All } else { Contacts::These(contacts.iter().map(wish).collect::<Result<Vec<_>, _>>()?) };
     let path = msg.all(Name::Path).flat_map(values).map(own).collect();
-    Ok(Wishes { call_id: own(msg.call_id()), seq, path, flow, contacts })
+    Ok(Wishes { call_id: own(msg.call_id()), seq, path, flow, panel, contacts })
 }
 
 /// RFC 5626 section 4.2: a number.

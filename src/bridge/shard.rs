@@ -13,6 +13,7 @@ use super::lines::{Agents, Lines};
 use super::links::{Classifier, Links};
 use super::ordinary::OrdinaryCall;
 use super::own::Errand;
+use super::panel::PanelKey;
 use super::publication::Publisher;
 use super::read_back::MediaOrder;
 use super::registrar::Phones;
@@ -21,6 +22,7 @@ use crate::emergency::facts::{AgentId, CallId, Input, LegId, Origin, Side};
 use crate::emergency::gateway::Gateway;
 use crate::emergency::site::Site;
 use crate::pool::PoolError;
+use crate::sip::overload::Load;
 use crate::sip::timer::TimerWheel;
 use crate::sip::write::Writer;
 use crate::sip::{ClientKey, DialogKey, Endpoint, Event, Flow, Locals, Message, Method, Name, ServerKey, Transmit, sdp};
@@ -50,6 +52,8 @@ pub struct Setup {
     pub shards: u8,
     /// Who may register, and show a password.
     pub access: Arc<Access>,
+    /// What the passes of agents' pages are made with.
+    pub panel: PanelKey,
     /// The agents by what names them in a call.
     pub agents: Arc<Agents>,
     /// Who is on ordinary calls. A shard keeps that of its first setup.
@@ -60,6 +64,8 @@ pub struct Setup {
     pub booted: Duration,
     /// Whose audio goes through us, and where.
     pub anchoring: Arc<Anchoring>,
+    /// How full we are. A shard keeps that of its first setup.
+    pub load: Arc<Load>,
 }
 
 /// What a shard wants done.
@@ -74,7 +80,8 @@ pub enum Do {
         /// What to write.
         lease: Row,
     },
-    /// Keep this connection however long it is silent: a registered device is at its other end.
+    /// Keep this way open: a registered device is at its other end. A connection is kept however long it is silent; along a
+    /// way of datagrams something goes that says nothing.
     Keep(Flow),
     /// Have another shard do [`Shard::release`].
     Release {
@@ -122,8 +129,12 @@ pub(super) enum Wake {
     Errand(Errand),
     /// A registration may be over.
     Binding(BindingKey),
+    /// The way to a phone is to be kept open.
+    KeepOpen(BindingKey),
     /// A device has had time to answer along its flow.
     Flow(CallKey, LegId),
+    /// A page has had its time to come back to its call.
+    PageAway(CallKey),
     /// All has been read.
     ReadBack(CallKey),
     /// Calls are to be written down.
@@ -135,7 +146,7 @@ pub struct Shard {
     pub(super) index: u8,
     pub(super) endpoint: Endpoint<Owner>,
     pub(super) setup: Setup,
-    pub(super) calls: SlotMap<CallKey, Call>,
+    pub(super) calls: SlotMap<CallKey, Box<Call>>,
     /// Connected calls whose rows are not written yet, or not as they are now.
     pub(super) unkept: Vec<CallKey>,
     /// The call of each INVITE to us.
@@ -169,7 +180,8 @@ impl Shard {
     pub fn new(index: u8, setup: &Setup, now: Time) -> Result<Self, PoolError> {
         let mut shard = Self {
             index,
-            endpoint: Endpoint::new(setup.secret, setup.era, index, Arc::clone(&setup.locals), now),
+            endpoint: Endpoint::new(setup.secret, setup.era, index, Arc::clone(&setup.locals), now)
+                .with_load(Arc::clone(&setup.load)),
             setup: setup.clone(),
             calls: SlotMap::with_key(),
             unkept: Vec::new(),
@@ -187,6 +199,7 @@ impl Shard {
             stock: Stock::default(),
             due: Vec::new(),
         };
+        shard.obey_trunks();
         shard.look_after_stock();
         if index == 0 {
             shard.start_probes(now);
@@ -218,8 +231,9 @@ impl Shard {
         if let Some(story) = &mut self.story {
             story.reload(Arc::clone(&setup.site), setup.agents.lookups())?;
         }
-        self.setup = Setup { lines: Arc::clone(&self.setup.lines), ..setup.clone() };
+        self.setup = Setup { lines: Arc::clone(&self.setup.lines), load: Arc::clone(&self.setup.load), ..setup.clone() };
         self.endpoint.set_locals(Arc::clone(&setup.locals));
+        self.obey_trunks();
         self.look_after_stock();
         if self.story.is_some() {
             self.start_probes(now);
@@ -285,7 +299,9 @@ impl Shard {
                 Wake::Silence(call, leg) => self.ordinary_silence(call, leg, now),
                 Wake::Errand(errand) => self.run_errand(errand, now),
                 Wake::Binding(binding) => self.binding_due(binding, now),
+                Wake::KeepOpen(binding) => self.keep_open_due(binding, now),
                 Wake::Flow(call, leg) => self.flow_silent(call, leg, now),
+                Wake::PageAway(call) => self.page_away(call, now),
                 Wake::ReadBack(call) => self.read_out(call, now),
                 Wake::KeepCalls => self.keep_calls(),
             }
@@ -351,6 +367,8 @@ impl Shard {
             Owner::Passed(passed) => self.on_passed_response(passed, &msg, now),
             Owner::ReadBack(_) => {}
             Owner::Own(errand) => self.on_errand_response(errand, &msg, now),
+            Owner::Page(seat) => self.on_page_response(seat, tx, &msg, now),
+            Owner::Rejoin(seat, page) => self.on_rejoin_response(seat, page, &msg, now),
             Owner::Late => {}
         }
     }
@@ -378,10 +396,11 @@ impl Shard {
             late_ack: None,
             read_back: None,
             near_pair: None,
+            page: self.page_at(origin, device),
             connected: Time::ZERO,
             kept: None,
         };
-        let key = self.calls.insert(call);
+        let key = self.calls.insert(Box::new(call));
         self.invites.insert(tx, key);
         if let Some(device) = device {
             self.phones.note_call(device, key);
@@ -411,6 +430,7 @@ impl Shard {
 
     /// Answers the caller with a final error. Legs that are still open are left to who decides.
     pub(super) fn refuse(&mut self, key: CallKey, status: u16, retry_after: Option<u32>, text: &str, now: Time) {
+        let is_emergency = self.is_emergency_of_page(key);
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.progress != Progress::Waiting {
             return;
@@ -421,6 +441,9 @@ impl Shard {
         if let Some(mut w) = self.endpoint.reply(server, status) {
             if let Some(seconds) = retry_after {
                 w.header_num("Retry-After", u64::from(seconds));
+            }
+            if is_emergency {
+                w.header("Priority", b"emergency");
             }
             if !text.is_empty() {
                 w.header_fmt("Reason", format_args!("SIP;cause={status};text=\"{text}\""));
@@ -487,7 +510,7 @@ impl Shard {
 
     /// Forgets a call of which nothing is left.
     pub(super) fn settle(&mut self, key: CallKey) {
-        if !self.calls.get(key).is_some_and(Call::is_at_rest) {
+        if !self.calls.get(key).is_some_and(|call| call.is_at_rest()) {
             return;
         }
         self.leave_line(key);

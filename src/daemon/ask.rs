@@ -5,11 +5,11 @@
 
 use crate::bridge::{DeskView, OrdinaryView, Shard};
 use crate::emergency::facts::{CallId, TrunkId};
-use crate::emergency::gateway::{CallView, Lead};
+use crate::emergency::gateway::{CallView, Lead, PanelView};
 use crate::emergency::lease::{View, ViewMark};
 use crate::emergency::prerequisites::CameBack;
 use crate::emergency::presence::{self, PresenceState};
-use crate::words::{E164, Private, Time};
+use crate::words::{E164, Position, Private, Time};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -97,6 +97,22 @@ pub enum Ask {
         /// The answer.
         answer: oneshot::Sender<Neighbours>,
     },
+    /// What an agent's page shows; asked of the front.
+    Panel {
+        /// Her id.
+        agent: Private<String>,
+        /// The answer.
+        answer: oneshot::Sender<PanelView>,
+    },
+    /// Where an agent's browser says that she is; asked of the front.
+    Position {
+        /// Her id.
+        agent: Private<String>,
+        /// Where.
+        position: Private<Position>,
+        /// Whether there is such an agent.
+        answer: oneshot::Sender<bool>,
+    },
     /// An agent's presence; asked of the front.
     Presence {
         /// Her id.
@@ -134,11 +150,20 @@ impl Ask {
                 let heard = story.site().trunk_ids().map(|(id, _)| id).filter(|id| shard.has_heard_of(*id));
                 let _ = answer.send(Neighbours { desks: shard.desks().collect(), trunks: heard.collect() });
             }
+            Self::Panel { agent, answer } => {
+                let Some(story) = shard.story() else { return };
+                let _ = answer.send(story.panel_of(agent.reveal()));
+            }
             Self::SelfCall { id, answer } => {
                 let _ = answer.send(shard.self_call(id));
             }
             // The front's own business.
-            Self::Presence { .. } | Self::Dial { .. } | Self::Say(_) | Self::Leads { .. } | Self::CallOurselves { .. } => {}
+            Self::Presence { .. }
+            | Self::Position { .. }
+            | Self::Dial { .. }
+            | Self::Say(_)
+            | Self::Leads { .. }
+            | Self::CallOurselves { .. } => {}
         }
     }
 }

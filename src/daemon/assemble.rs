@@ -6,7 +6,7 @@
 use super::config::{self, Config, SipTarget};
 use super::names::named;
 use crate::bridge::{
-    Access, Agents, Anchoring, Credentials, Link, Links, MediaPolicy, Publisher, Registering, Setup, Source, Sources,
+    Access, Agents, Anchoring, Credentials, Link, Links, MediaPolicy, PanelKey, Publisher, Registering, Setup, Source, Sources,
 };
 use crate::emergency::facts::{AgentId, PeerId, TrunkId};
 use crate::emergency::notice::is_same_address;
@@ -24,6 +24,7 @@ use crate::words::{Civic, Country, E164, Private, Time, Uri};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why a configuration that reads well cannot be used. Names neighbours, no address.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,11 @@ pub struct Assembled {
 }
 
 impl Assembled {
+    /// The SHA-256 of the certificate that browsers are shown as long as this process runs.
+    pub fn show_browsers(&mut self, fingerprint: Option<[u8; 32]>) {
+        Arc::make_mut(&mut self.setup.anchoring).fingerprint = fingerprint;
+    }
+
     /// The ways to all neighbours.
     pub fn flows(&self) -> impl Iterator<Item = Flow> {
         let links = &self.setup.links;
@@ -74,15 +80,27 @@ enum Side {
     Trunk,
 }
 
-/// Everything. `bound` are the listeners' real addresses, in the config's order; `before` is what runs now, whose
-/// neighbours keep their places. `secret` and `shards` are the process's; its era is set at the start and
-/// stays.
+/// Everything. `bound` are the listeners' real addresses, in the config's order, and that of HTTP where there is one; `before` is what runs now, whose
+/// neighbours keep their places. `secret` and `shards` are the process's; its era and its key for panels are set at
+/// the start and stay.
 pub fn assemble(
     config: &Config,
     bound: &[SocketAddr],
     secret: u64,
     shards: u8,
     before: Option<&Assembled>,
+) -> Result<Assembled, Unusable> {
+    assemble_at(config, bound, secret, shards, before, clock::wall_at(Time::ZERO))
+}
+
+/// The same on a machine that was booted at this wall time.
+pub(super) fn assemble_at(
+    config: &Config,
+    bound: &[SocketAddr],
+    secret: u64,
+    shards: u8,
+    before: Option<&Assembled>,
+    booted: Duration,
 ) -> Result<Assembled, Unusable> {
     let mut site = site(config, secret)?;
     if let Some(before) = before {
@@ -100,7 +118,7 @@ pub fn assemble(
     let links = Links {
         trunks: trunk_links(config, &site, &locals, before)?,
         peers: peer_links(config, &site, &locals, before)?,
-        sources: Arc::new(Sources::new(&peers, &trunks)),
+        sources: Arc::new(Sources::new(&peers, &trunks).but_pages_of(pages_listener(config, bound))),
         domain: config.node.domain.clone(),
         inbound: site.inbound,
         phones: Arc::new(phones(config).filter_map(|(place, a)| Some((a.number?, place))).collect()),
@@ -127,20 +145,23 @@ pub fn assemble(
         at: told_addresses(config, &locals),
         phones: config.media.phones,
         ready: ready_pairs(config.media.ports, shards),
+        fingerprint: before.and_then(|b| b.setup.anchoring.fingerprint),
     };
     let setup = Setup {
+        load: Arc::default(),
         node: config.node.name.as_str().into(),
         agents: Arc::new(Agents::new(&site)),
         lines: Arc::default(),
         site: Arc::new(site),
         links: Arc::new(links),
-        locals: Arc::new(locals),
+        locals: Arc::new(with_pages(locals, config, bound)),
         secret,
         era: before.map_or(0, |b| b.setup.era),
         shards,
         access: Arc::new(Access::new(&config.auth.realm, passwords)),
+        panel: before.map_or(PanelKey::new([0; 32]), |b| b.setup.panel),
         presence,
-        booted: clock::wall_at(Time::ZERO),
+        booted,
         anchoring: Arc::new(anchoring),
     };
     Ok(Assembled { setup, known, sources, names })
@@ -157,7 +178,7 @@ fn ready_pairs((low, high): (u16, u16), shards: u8) -> usize {
 /// `media.bind`, else those that our listeners are known by.
 fn told_addresses(config: &Config, locals: &Locals) -> Vec<IpAddr> {
     let neighbours = config.trunks.iter().map(|t| t.media).chain(config.peers.iter().map(|p| p.media));
-    if !neighbours.chain([config.media.phones]).any(|policy| policy.anchor) {
+    if !neighbours.chain([config.media.phones]).any(|policy| policy.anchor) && !may_be_a_browser(config) {
         return Vec::new();
     }
     let media = &config.media;
@@ -175,6 +196,12 @@ fn told_addresses(config: &Config, locals: &Locals) -> Vec<IpAddr> {
     let mut seen = std::collections::HashSet::new();
     all.retain(|ip| seen.insert(*ip));
     all
+}
+
+/// Whether a browser can register: with a password, over a WebSocket of ours or behind `public_url`.
+fn may_be_a_browser(config: &Config) -> bool {
+    let sockets = config.listen.iter().any(|l| matches!(l.transport, config::Transport::Ws | config::Transport::Wss));
+    phones(config).next().is_some() && (sockets || config.http.public_url.is_some() || config.http.bind.ip().is_loopback())
 }
 
 /// The agents who may register, with their places.
@@ -232,6 +259,24 @@ fn locals(config: &Config, bound: &[SocketAddr]) -> Result<Locals, Unusable> {
         Local { transport: transport(listen.transport), sent_by: public.unwrap_or_else(own), ipv6: at.is_ipv6() }
     };
     Ok(Locals(config.listen.iter().zip(bound).map(local).collect()))
+}
+
+/// The listener that stands for `/sip` on `[http]`: the one after those of the config, where HTTP is bound.
+pub fn pages_listener(config: &Config, bound: &[SocketAddr]) -> Option<u8> {
+    let place = config.listen.len();
+    u8::try_from(place).ok().filter(|_| bound.len() > place)
+}
+
+/// The listeners with that of agents' pages: they know us by the host that they came to.
+fn with_pages(mut locals: Locals, config: &Config, bound: &[SocketAddr]) -> Locals {
+    let http = pages_listener(config, bound).and_then(|place| bound.get(usize::from(place)));
+    if let Some(http) = http {
+        let url = config.http.public_url.as_deref().and_then(|url| url.split_once("://"));
+        let public = url.and_then(|(_, rest)| rest.split('/').next()).map(str::to_owned);
+        let sent_by = public.unwrap_or_else(|| http.to_string());
+        locals.0.push(Local { transport: Transport::Ws, sent_by, ipv6: http.is_ipv6() });
+    }
+    locals
 }
 
 /// The address that others reach a listener by: its own, or where it is bound to all of them the one that the kernel
@@ -297,7 +342,7 @@ fn trunk_links(config: &Config, site: &Site, locals: &Locals, before: Option<&As
             let link = link(&t.name, "trunk", &t.target, (!t.options.is_zero()).then_some(t.options), locals)?;
             let credentials = t.credentials.clone().map(|(user, password)| Arc::new(Credentials { user, password }));
             let register = t.register.then_some(Registering { time_scale: config.time_scale });
-            Ok(Link { credentials, register, media: t.media, ..link })
+            Ok(Link { credentials, register, media: t.media, overload_control: t.overload_control, ..link })
         }
         None => gone(&trunk.name, before.map(|b| &b.setup.links.trunks)),
     };
@@ -312,13 +357,7 @@ fn peer_links(config: &Config, site: &Site, locals: &Locals, before: Option<&Ass
     site.peers.iter().map(one).collect()
 }
 
-fn link(
-    name: &str,
-    kind: &str,
-    target: &SipTarget,
-    probe: Option<std::time::Duration>,
-    locals: &Locals,
-) -> Result<Link, Unusable> {
+fn link(name: &str, kind: &str, target: &SipTarget, probe: Option<Duration>, locals: &Locals) -> Result<Link, Unusable> {
     Ok(Link {
         name: name.to_owned(),
         flow: flow(locals, target, &format!("{kind} {name}"))?,
@@ -329,6 +368,7 @@ fn link(
         credentials: None,
         register: None,
         media: MediaPolicy::default(),
+        overload_control: false,
     })
 }
 

@@ -35,6 +35,7 @@ hour, and brings the centre's call back to that very person: past queues, forwar
 const AFTER_HELP: &str = "\
 Start here:
   e911d demo                          see a 911 call and its callback, on this machine alone
+  e911d demo --panel                  dial 911 yourself, in a browser on this machine
   e911d check -c e911d.toml           every mistake of a config, with its line
   e911d route 911 -c e911d.toml       where a call would go, and why
   e911d run -c e911d.toml             the daemon, in the foreground
@@ -48,7 +49,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or bad config.";
 const LATER_COMMANDS: &[&str] = &["nodes"];
 
 /// Options of the contract that a later version brings: command, option, and whether it takes a value.
-const LATER_OPTIONS: &[(&str, &str, bool)] = &[("demo", "panel", false), ("route", "socket", true), ("route", "url", true)];
+const LATER_OPTIONS: &[(&str, &str, bool)] = &[("route", "socket", true), ("route", "url", true)];
 
 /// What was typed.
 #[derive(Clone, Debug, Parser)]
@@ -80,7 +81,11 @@ pub enum Command {
     /// Play a 911 call and its callback against a real daemon, on this machine alone
     ///
     /// Needs no config and no neighbours. Exits with 0 only if every step was seen on the wire.
-    Demo,
+    Demo {
+        /// Serve an agent's page instead, with a PSAP that speaks, until Ctrl-C: dial 911 in a browser
+        #[arg(long)]
+        panel: bool,
+    },
     /// Tell every mistake of a config, then what is worth a look
     ///
     /// Exits with 2 if the daemon would not start with it.
@@ -436,7 +441,8 @@ mod tests {
         assert!(
             matches!(typed("e911d check").expect("check").command, Command::Check { config, json: false } if config.path == *"/etc/e911d/e911d.toml")
         );
-        assert!(matches!(typed("e911d demo").expect("demo").command, Command::Demo));
+        assert!(matches!(typed("e911d demo").expect("demo").command, Command::Demo { panel: false }));
+        assert!(matches!(typed("e911d demo --panel").expect("demo").command, Command::Demo { panel: true }));
         assert!(matches!(typed("e911d man").expect("man").command, Command::Man));
         assert!(matches!(typed("e911d completions bash").expect("completions").command, Command::Completions { .. }));
         let Command::Route { number, agent, trunk_down, .. } =
@@ -452,7 +458,7 @@ mod tests {
     #[test]
     fn what_this_version_lacks_is_refused_by_name_and_with_2() {
         let lines = LATER_COMMANDS.iter().map(|c| format!("e911d {c}"));
-        let others = ["e911d nodes --json", "e911d nodes --help", "e911d demo --panel", "e911d route 911 --url http://127.0.0.1"];
+        let others = ["e911d nodes --json", "e911d nodes --help", "e911d route 911 --url http://127.0.0.1"];
         for line in lines.chain(others.map(str::to_owned)) {
             let refusal = typed(&line).expect_err(&line);
             assert_eq!(refusal.exit_code(), 2, "{line}");
@@ -491,6 +497,6 @@ mod tests {
         for word in ["trunk\\-down", "COMMAND CHECK", "completions", "Exit codes"] {
             assert!(text.contains(word), "no \"{word}\"");
         }
-        assert!(!text.contains("--panel"));
+        assert!(text.contains("panel"));
     }
 }

@@ -6,12 +6,16 @@
 
 mod misfits;
 mod near;
+mod reading;
+mod strangers;
 
+use super::api::phone::PageSocket;
 use super::ask::{Ask, NoDial, SetPresence};
 use super::handover::Held;
 use super::lane::Lane;
 use super::leaving::Leaving;
-use super::shards::{FromShard, Ordinary, REPORT, is_new_call, turned_away};
+use super::overload::Meter;
+use super::shards::{FromShard, Ordinary, REPORT, busy, is_new_call};
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
 use crate::bridge::{Classifier, Setup};
@@ -21,15 +25,15 @@ use crate::io::clock;
 use crate::io::media::relay::{self, Relay};
 use crate::io::media::{self, Media};
 use crate::io::store::Store;
-use crate::io::transport::stream::{Happened, Streams};
-use crate::io::transport::stun;
+use crate::io::transport::stream::Streams;
 use crate::io::transport::tls::Secure;
-use crate::io::transport::udp::{Inbox, LARGEST, Ports, Received};
+use crate::io::transport::udp::{Inbox, LARGEST, Ports};
 use crate::io::transport::{Counters, Known, Sent};
 use crate::pool::PoolError;
+use crate::sip::overload::Load;
 use crate::sip::scan::Unreadable;
 use crate::sip::{Flow, Message, Method, Transport};
-use crate::words::{Private, Time};
+use crate::words::{Position, Private, Time};
 use bytes::Bytes;
 use misfits::Misfits;
 use near::{ForLane, Near};
@@ -41,6 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use strangers::Strangers;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -66,6 +71,8 @@ pub enum Command {
     Relink(Box<Reload>),
     /// A look at the calls.
     Ask(Ask),
+    /// An agent's page has connected by WebSocket.
+    Page(Box<PageSocket>),
     /// Hold new calls back until no emergency is being placed, and end then; the answer is what was held. `None`: there was no
     /// such moment until this time, and everything goes on.
     HandOver(Time, oneshot::Sender<Option<Vec<Held>>>),
@@ -87,6 +94,8 @@ pub struct Reload {
     pub media: media::Settings,
     /// How audio is relayed.
     pub relay: relay::Settings,
+    /// How many messages a second are taken from one address that nobody knows.
+    pub stranger_rate: u32,
 }
 
 /// What a [`Front`] is made of.
@@ -115,6 +124,10 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// The side thread.
     pub side: SideSender,
+    /// How many messages a second are taken from one address that nobody knows.
+    pub stranger_rate: u32,
+    /// Where is said how full we are.
+    pub load: Arc<Load>,
     /// New calls that the process before us has received and not looked at.
     pub held: Vec<(Flow, Bytes)>,
     /// Boot time of the loop's last turn in ms: whether it is alive.
@@ -125,6 +138,8 @@ pub struct Parts {
 pub struct Front {
     worker: Worker,
     lane: Option<Lane>,
+    strangers: Strangers,
+    meter: Meter,
     classifier: Classifier,
     near: Near,
     inboxes: Vec<Inbox>,
@@ -172,6 +187,8 @@ impl Front {
         let mut front = Self {
             worker: parts.worker,
             lane: parts.lane,
+            strangers: Strangers::new(parts.stranger_rate),
+            meter: Meter::new(parts.load),
             classifier,
             near,
             inboxes: Vec::new(),
@@ -245,8 +262,9 @@ impl Front {
         while let Poll::Ready(call) = self.near.store.poll_written(cx) {
             self.worker.committed(call, &mut self.near, clock::now());
         }
-        // 4. Ordinary calls, some of those that wait.
+        // 4. Ordinary calls and strangers, some of those that wait.
         more |= self.serve_lane();
+        more |= self.serve_strangers();
         // 5. Timers. (6. What is to be sent goes out right after the input that caused it.)
         let now = clock::now();
         self.worker.expire(&mut self.near, now);
@@ -265,6 +283,7 @@ impl Front {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Ask(ask) => self.answer(ask),
+            Command::Page(page) => self.near.streams.join(page.stream, page.part, page.remote, page.transport),
             Command::HandOver(by, answer) => self.leaving = Some(Leaving::new(by, answer)),
             Command::Stop(by) => self.ends = Some(Ending::Calls(by)),
             Command::Relink(reload) => self.relink(*reload),
@@ -291,6 +310,9 @@ impl Front {
                 let _ = answer.send(self.dial(agent.reveal(), invite, heard));
             }
             Ask::Say(bytes) => self.say_inside(bytes),
+            Ask::Position { agent, position, answer } => {
+                let _ = answer.send(self.set_position(agent.reveal(), position));
+            }
             Ask::Leads { agent, answer } => {
                 let story = self.worker.shard().story();
                 let _ = answer.send(story.map(|s| s.leads_of(agent.reveal(), clock::now())).unwrap_or_default());
@@ -311,8 +333,7 @@ impl Front {
     /// Places a test call as this agent would, unless that might touch what is real.
     fn dial(&mut self, id: &str, invite: Bytes, heard: UnboundedSender<Bytes>) -> Result<Time, NoDial> {
         let story = self.worker.shard().story().ok_or(NoDial::Nobody)?;
-        let place = story.site().agents.iter().position(|a| a.id.reveal() == id);
-        let agent = place.and_then(|p| u32::try_from(p).ok()).map(AgentId).ok_or(NoDial::Nobody)?;
+        let agent = self.agent_of(id).ok_or(NoDial::Nobody)?;
         let msg = Message::scan(invite).map_err(|_| NoDial::NoTest)?;
         if !story.is_test_for(agent, msg.uri()) {
             return Err(NoDial::NoTest);
@@ -336,10 +357,21 @@ impl Front {
         }
     }
 
+    fn set_position(&mut self, id: &str, position: Private<Position>) -> bool {
+        let agent = self.agent_of(id);
+        if let Some(agent) = agent {
+            self.worker.tell(Input::Position { agent, position }, &mut self.near, clock::now());
+        }
+        agent.is_some()
+    }
+
+    fn agent_of(&self, id: &str) -> Option<AgentId> {
+        let place = self.worker.shard().story()?.site().agents.iter().position(|a| a.id.reveal() == id)?;
+        u32::try_from(place).ok().map(AgentId)
+    }
+
     fn presence(&mut self, id: &str, set: &SetPresence) -> Option<View> {
-        let site = Arc::clone(self.worker.shard().story()?.site());
-        let place = site.agents.iter().position(|a| a.id.reveal() == id)?;
-        let agent = AgentId(u32::try_from(place).ok()?);
+        let agent = self.agent_of(id)?;
         let input = match set {
             SetPresence::Keep => None,
             SetPresence::State(state, note) => {
@@ -370,6 +402,7 @@ impl Front {
         });
         self.near.media.configure(&new.media);
         self.near.relay.configure(new.relay);
+        self.strangers.set_rate(new.stranger_rate);
         self.take_sockets(&new.ports);
         Ok(())
     }
@@ -404,48 +437,6 @@ impl Front {
             }
         }
         Ok(())
-    }
-
-    /// Reads one socket; true if there may be more.
-    fn read(&mut self, at: usize, cx: &mut Context<'_>) -> bool {
-        for _ in 0..BURST {
-            let Some(inbox) = self.inboxes.get(at) else { return false };
-            match inbox.poll(cx, &mut self.buffer) {
-                Poll::Ready(Received::Datagram(n, flow)) => {
-                    let datagram = self.buffer.get(..n).unwrap_or_default();
-                    if let Some(answer) = stun::answer(datagram, flow.remote) {
-                        self.worker.send_plain(flow, answer, &mut self.near);
-                        continue;
-                    }
-                    // Keep-alives (RFC 5626 section 3.5.1 and the empty datagrams of others).
-                    if n > 4 || !datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
-                        let bytes = Bytes::copy_from_slice(datagram);
-                        self.message(flow, Message::scan(bytes));
-                    }
-                }
-                Poll::Ready(Received::Refused(remote)) => self.unreachable(Transport::Udp, remote),
-                Poll::Ready(Received::Broken) => {
-                    self.inboxes.remove(at);
-                    return false;
-                }
-                Poll::Pending => return false,
-            }
-        }
-        true
-    }
-
-    fn read_streams(&mut self, cx: &mut Context<'_>) -> bool {
-        for _ in 0..BURST {
-            match self.near.streams.poll(cx) {
-                Poll::Ready(Happened::Message(flow, bytes)) => self.message(flow, Message::scan(bytes)),
-                Poll::Ready(Happened::Broken(flow, bytes)) => self.message(flow, Message::scan(bytes).map(Message::unframed)),
-                Poll::Ready(Happened::Unreachable(transport, remote)) => self.unreachable(transport, remote),
-                Poll::Ready(Happened::Misfit(misfit)) => self.misfits.count(misfit),
-                Poll::Ready(Happened::Closed) => {}
-                Poll::Pending => return false,
-            }
-        }
-        true
     }
 
     /// Has the lane go on, and tells it and the front's own shard what either has found out; true if there is more.
@@ -497,17 +488,33 @@ impl Front {
         if shard == 0 {
             return self.worker.receive(flow, msg, &mut self.near, clock::now());
         }
+        let is_new = is_new_call(&msg);
         let refused = match (&mut self.lane, self.near.ordinary.get(usize::from(shard) - 1)) {
-            _ if self.ends.is_some() && is_new_call(&msg) => Some(msg),
+            _ if self.ends.is_some() && is_new => Some(msg),
             (Some(lane), _) => lane.hand_over(flow, msg),
             (None, Some(thread)) => thread.hand_over(flow, msg),
             (None, None) => Some(msg),
         };
-        if let Some(msg) = refused {
-            Counters::add(&self.counters.overload);
-            if let Some(answer) = turned_away(&msg) {
-                self.worker.send_plain(flow, answer, &mut self.near);
+        match refused {
+            None if is_new => self.meter.taken(),
+            None => {}
+            Some(msg) => {
+                Counters::add(&self.counters.overload);
+                if is_new {
+                    self.meter.turned_away();
+                }
+                // What belongs to a call comes again by itself, but not over a stream.
+                if is_new || flow.transport.is_reliable() {
+                    self.say_busy(flow, &msg);
+                }
             }
+        }
+    }
+
+    /// Turns a request away, without keeping anything of it.
+    fn say_busy(&mut self, flow: Flow, msg: &Message) {
+        if let Some((way, answer)) = busy(msg, flow, self.meter.load()) {
+            self.worker.send_plain(way, answer, &mut self.near);
         }
     }
 
@@ -520,6 +527,7 @@ impl Front {
 
     fn report(&mut self, now: Time) {
         self.beat.store(now.as_millis(), Ordering::Relaxed);
+        self.meter.look(now, clock::wall);
         if now < self.next_report {
             return;
         }
@@ -549,9 +557,9 @@ impl Front {
     /// The way to a successor: `None` while there is no such way, or new calls are held; then datagrams are read no more,
     /// connections write what they have, and it is over.
     fn leave(&mut self, cx: &mut Context<'_>) -> Option<Poll<()>> {
-        let (is_placing, now) = (self.is_placing(), clock::now());
         let mut leaving = self.leaving.take()?;
-        if leaving.closes.is_none() && !is_placing {
+        let now = clock::now();
+        if leaving.closes.is_none() && !self.is_placing() {
             self.near.streams.close();
             leaving.closes = Some(now + WRITING);
         }

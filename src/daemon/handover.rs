@@ -233,7 +233,8 @@ impl Inheritance {
     ///
     /// # Errors
     ///
-    /// The other one has thought better of it, or is gone.
+    /// The other one has thought better of it, or is gone. Once it has said "go" it reads no more, and there is none: better
+    /// without what it held back than nobody.
     pub fn wait(&mut self) -> io::Result<Vec<Held>> {
         let Some(control) = &mut self.control else { return Ok(Vec::new()) };
         control.set_read_timeout(Some(PATIENCE))?;
@@ -242,8 +243,8 @@ impl Inheritance {
         control.read_exact(&mut length)?;
         let length = u32::from_le_bytes(length);
         let mut held = Vec::new();
-        control.take(u64::from(length.min(MOST_HELD))).read_to_end(&mut held)?;
-        serde_json::from_slice(&held).map_err(io::Error::other)
+        let _ = control.take(u64::from(length.min(MOST_HELD))).read_to_end(&mut held);
+        Ok(serde_json::from_slice(&held).unwrap_or_default())
     }
 
     /// Says that we read.
@@ -257,5 +258,29 @@ impl Inheritance {
         let place = self.names.iter().position(|n| n.as_deref() == Some(name))?;
         self.names.get_mut(place)?.take();
         take(self.sockets.as_mut()?, place).ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(bytes: &[u8]) -> io::Result<Vec<Held>> {
+        let (mut before, after) = UnixStream::pair().expect("a pair of sockets");
+        before.write_all(bytes).expect("it takes a few bytes");
+        before.shutdown(std::net::Shutdown::Write).expect("it says no more");
+        Inheritance { control: Some(after), ..Inheritance::default() }.wait()
+    }
+
+    #[test]
+    fn b2_once_go_was_said_the_successor_takes_over_even_if_the_rest_was_not_and_before_that_it_does_not() {
+        let here = SocketAddr::from(([127, 0, 0, 1], 5060));
+        let held = serde_json::to_vec(&vec![(here, here, vec![1u8, 2])]).expect("text");
+        let whole = [&(held.len() as u32).to_le_bytes()[..], &held].concat();
+        assert_eq!(told(&whole).expect("go").len(), 1);
+        for cut in [4, 5, whole.len() - 1] {
+            assert!(told(&whole[..cut]).expect("go").is_empty(), "{cut}");
+        }
+        assert!(told(&[]).is_err() && told(&whole[..3]).is_err());
     }
 }

@@ -9,6 +9,7 @@ use super::shards::is_new_call;
 use super::worker::{Outside, Worker};
 use crate::io::clock;
 use crate::sip::{Flow, Message};
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// Messages that wait at most.
@@ -22,7 +23,15 @@ const SHARE: usize = 16;
 pub struct Lane {
     /// Whose calls they are.
     pub worker: Worker,
-    waiting: VecDeque<(Flow, Message)>,
+    waiting: VecDeque<(Flow, Waiting)>,
+}
+
+/// What waits.
+#[expect(clippy::large_enum_variant, reason = "a message is moved into the queue, not allocated for it")]
+enum Waiting {
+    Message(Message),
+    /// An INVITE outside a dialog, as it came.
+    Invite(Bytes),
 }
 
 impl Lane {
@@ -37,14 +46,32 @@ impl Lane {
         if self.waiting.len() >= room {
             return Some(msg);
         }
-        self.waiting.push_back((flow, msg));
+        self.waiting.push_back((flow, Waiting::Message(msg)));
         None
+    }
+
+    /// Whether there is room for new calls.
+    pub fn takes_new_calls(&self) -> bool {
+        self.waiting.len() < NO_NEW_CALLS
+    }
+
+    /// Has an INVITE wait that nobody has read yet. It is one outside a dialog, and there is room.
+    pub fn hand_over_unread(&mut self, flow: Flow, invite: Bytes) {
+        self.waiting.push_back((flow, Waiting::Invite(invite)));
     }
 
     /// Takes some of what waits, and fires what is due; true if more waits.
     pub fn turn(&mut self, outside: &mut impl Outside) -> bool {
         for _ in 0..SHARE {
-            let Some((flow, msg)) = self.waiting.pop_front() else { break };
+            let Some((flow, waiting)) = self.waiting.pop_front() else { break };
+            let msg = match waiting {
+                Waiting::Message(msg) => msg,
+                // It has a start line, so it can be read.
+                Waiting::Invite(bytes) => match Message::scan(bytes) {
+                    Ok(msg) => msg,
+                    Err(_) => continue,
+                },
+            };
             self.worker.receive(flow, msg, outside, clock::now());
         }
         self.worker.expire(outside, clock::now());
@@ -62,7 +89,6 @@ mod tests {
     use crate::io::transport::udp::Ports;
     use crate::sip::Transport;
     use crate::words::Time;
-    use bytes::Bytes;
     use std::sync::Arc;
 
     fn lane() -> Lane {
@@ -87,6 +113,11 @@ mod tests {
             name: 0,
         };
         let mut lane = lane();
+        while lane.takes_new_calls() {
+            lane.hand_over_unread(flow, Bytes::from_static(b"INVITE sip:x@y SIP/2.0\r\n\r\n"));
+        }
+        assert_eq!(lane.waiting.len(), NO_NEW_CALLS);
+        lane.waiting.clear();
         let taken = (0..LONGEST).take_while(|_| lane.hand_over(flow, request("INVITE", "")).is_none()).count();
         assert_eq!(taken, NO_NEW_CALLS);
         for (method, to) in [("BYE", ";tag=1"), ("INVITE", ";tag=1"), ("CANCEL", "")] {

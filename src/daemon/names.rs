@@ -1,10 +1,12 @@
 //! Host names in the configuration: what is to be looked up, and the configuration with what was found filled in.
 //!
 //! Who looks up is [`dns`](crate::io::dns), beside the calls. A name of which nothing is known leads nowhere: its trunk counts
-//! as down and is tried as soon as it leads somewhere.
+//! as down and is tried as soon as it leads somewhere. What was found last is kept in the store: after a power cut the gateway
+//! may be back before any name server is, and 911 must go out (promise 1).
 
 use super::config::{Config, PresenceKind, SipTarget, Source, Transport};
-use crate::io::dns::{Answers, Question, Speech, Wanted};
+use crate::io::dns::{Answers, Question, Speech, Wanted, Way};
+use crate::words::{Row, Saved, Table};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -35,6 +37,22 @@ pub(super) fn filled(mut config: Config, answers: &Answers) -> Config {
         sources.extend(found.into_iter().map(host));
     });
     config
+}
+
+/// The row that keeps where names lead.
+const KEY: &str = "names";
+
+/// Where names lead, for the next run.
+pub(super) fn row(answers: &Answers) -> Option<Row> {
+    let all: Vec<_> = answers.ways.iter().collect();
+    Some(Row::keep(Table::Node, KEY, serde_json::to_vec(&all).ok()?))
+}
+
+/// Where the names that are wanted led when an earlier run looked last.
+pub(super) fn kept(saved: &Saved, wanted: &Wanted) -> Answers {
+    let all = saved.get(Table::Node, KEY).and_then(|row| serde_json::from_slice::<Vec<(Question, Vec<Way>)>>(row).ok());
+    let known = all.into_iter().flatten().filter(|(question, ways)| wanted.questions.contains(question) && !ways.is_empty());
+    Answers { ways: known.collect(), is_complete: false }
 }
 
 /// A name among a neighbour's sources is looked up as well, unless it is there for its certificate.

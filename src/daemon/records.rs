@@ -6,7 +6,8 @@ use super::api::time::moment;
 use crate::bridge::OrdinaryCall;
 use crate::io::store::Keeper;
 use crate::words::{Row, Saved, Table};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::collections::VecDeque;
 
 /// The records, the oldest first. Each is kept as the JSON that the API shows.
@@ -35,7 +36,8 @@ impl Records {
             return;
         }
         self.last += 1;
-        let value = show(self.last, call).to_string().into_bytes();
+        // Strings and numbers can always be written.
+        let Ok(value) = serde_json::to_vec(&Shown::of(self.last, call)) else { return };
         self.keeper.keep(Row::keep(Table::Record, self.last.to_string(), value.clone()));
         self.kept.push_back((self.last, value.into()));
         self.drop_oldest();
@@ -77,11 +79,35 @@ pub fn id_of(key: &str) -> Option<u64> {
     (key.len() == 16).then(|| u64::from_str_radix(key, 16).ok()).flatten()
 }
 
-fn show(id: u64, call: &OrdinaryCall) -> Value {
-    let view = &call.view;
-    json!({
-        "id": key_of(id), "direction": view.direction, "from": view.from.reveal(), "to": view.to.reveal(),
-        "peer": view.peer, "trunk": view.trunk, "started": moment(view.started),
-        "answered": view.answered.map(moment), "ended": moment(call.ended), "outcome": call.outcome,
-    })
+/// A record as the API shows it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: String,
+    direction: &'a str,
+    from: &'a str,
+    to: &'a str,
+    peer: Option<&'a str>,
+    trunk: Option<&'a str>,
+    started: String,
+    answered: Option<String>,
+    ended: String,
+    outcome: &'a str,
+}
+
+impl<'a> Shown<'a> {
+    fn of(id: u64, call: &'a OrdinaryCall) -> Self {
+        let view = &call.view;
+        Self {
+            id: key_of(id),
+            direction: view.direction,
+            from: view.from.reveal(),
+            to: view.to.reveal(),
+            peer: view.peer.as_deref(),
+            trunk: view.trunk.as_deref(),
+            started: moment(view.started),
+            answered: view.answered.map(moment),
+            ended: moment(call.ended),
+            outcome: call.outcome,
+        }
+    }
 }

@@ -10,7 +10,7 @@ mod threads;
 
 use super::api::error::ApiError;
 use super::api::{self, Api};
-use super::assemble::{Assembled, assemble};
+use super::assemble::{Assembled, assemble, pages_listener};
 use super::board::Board;
 use super::cli::{BAD_USAGE, DONE, FAILED};
 use super::config::{self, Config, Files, Listen, Mistakes, accepted};
@@ -18,6 +18,7 @@ use super::control::{self, Change, ToControl};
 use super::front::{Command, Front, Parts, Reload};
 use super::handover::Inheritance;
 use super::lane::Lane;
+use super::passes::{self, Passes};
 use super::readiness::{self, Readiness};
 use super::records::Records;
 use super::roster::{self, Joined, Roster};
@@ -28,6 +29,7 @@ use crate::emergency::presence;
 use crate::io::clock;
 use crate::io::dns;
 use crate::io::media::Media;
+use crate::io::media::relay::browser::Identity;
 use crate::io::notifier::states::{Listeners, State, Teller};
 use crate::io::notifier::template::Templates;
 use crate::io::notifier::{self, Notifier};
@@ -111,7 +113,7 @@ pub fn run(file: &Path, strict: bool, time_scale: u32) -> ExitCode {
 /// Opens everything and starts the threads. After the ready line every listed socket answers.
 fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inheritance) -> Result<Control, Failure> {
     let config = loaded.config;
-    let bound = Bound::open(&config.listen, &mut inheritance)?;
+    let mut bound = Bound::open(&config.listen, &mut inheritance)?;
     let bind = || TcpListener::bind(config.http.bind);
     let web = inheritance.http(config.http.bind).map_or_else(bind, Ok).map_err(|e| Failure::socket("[http]", &e))?;
     web.set_nonblocking(true)?;
@@ -122,13 +124,22 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
     let threads = config.node.threads;
     let shards = threads.max(1) + 1;
     let held = take_over(&mut inheritance, &config, &bound, shards)?;
-    let Opened { store, keeper, saved } = open_store(&config, &status)?;
+    let Opened { store, keeper, saved } = open_store(&config, &status, inheritance.is_there())?;
     let roster = Roster::restore(&saved, keeper.clone());
     let mut config = with_roster(&roster, &loaded.text, file, config);
     let secret = saved.secret.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-    let mut assembled = assemble(&config, &bound.addresses, secret, shards, None)?;
-    let secure = secure(&config, &assembled)?;
+    bound.addresses.push(web_address);
+    let wanted = names::wanted(&mut config);
+    let answers = names::kept(&saved, &wanted);
+    let (mut assembled, secure) = assembled_with(&config, &answers, |config| {
+        let assembled = assemble(config, &bound.addresses, secret, shards, None)?;
+        let secure = secure(config, &assembled)?;
+        Ok((assembled, secure))
+    })?;
+    let identity = Identity::new();
+    assembled.show_browsers(identity.as_ref().map(|identity| identity.fingerprint));
     assembled.setup.era = saved.era;
+    assembled.setup.panel = passes::key(&saved, &keeper);
     let before = inheritance.neighbours(&bound.udp);
     let (ports, failed) = Ports::new(bound.udp.clone(), assembled.flows(), &before);
     let ports = Arc::new(ports);
@@ -149,9 +160,9 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
         .with_templates(Arc::clone(&templates))
         .with_questions(questions);
     let (listeners, told) = watch::channel(listeners_of(&config)?);
-    let (want, wanted) = watch::channel(names::wanted(&mut config));
+    let (want, wanted) = watch::channel(wanted);
     let (to_control, found) = unbounded_channel();
-    let keeper_of_names = dns::Keeper::new(wanted, to_control);
+    let keeper_of_names = dns::Keeper::new(wanted, to_control).knowing(&answers);
     let (to_teller, states) = unbounded_channel();
     let shown =
         presence::shown_before(&saved).map(|(agent, shown, dnd)| State::presence(agent, shown.word(), dnd, clock::wall()));
@@ -174,6 +185,8 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
         control,
         readiness: Arc::new(Readiness::new()),
         keeper: keeper.clone(),
+        passes: Arc::new(Passes::new(assembled.setup.panel)),
+        guesses: Arc::default(),
     };
     let daily = readiness::run(api.clone());
     let admin = inheritance.admin(&config.node.state_dir).or_else(|| open_admin_socket(&config.node.state_dir));
@@ -186,7 +199,7 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
     };
     let side_handle = start_side(side_thread, doors, async move { notifier.run(notices).await }, beside, halted)?;
 
-    let relay = start_relay(&config, &saved, &side);
+    let relay = start_relay(&config, identity, &saved, &side);
     status.watch(Arc::clone(&relay.traffic));
     let (to_front, from_shards) = unbounded_channel();
     let common = Common {
@@ -210,8 +223,11 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
     let known = assembled.known.clone();
     let media = Media::start(media_settings(&config));
     let (beat_of_front, side_of_front, ports_of_front) = (Arc::clone(&beat), side.clone(), Arc::clone(&ports));
+    let pages = pages_listener(&config, &bound.addresses);
+    let (stranger_rate, load) = (config.auth.stranger_rate, Arc::clone(&assembled.setup.load));
     let front = start_front(move || {
-        let streams = Streams::new(bound.streams, known, secure, Arc::clone(&counters))?;
+        let mut streams = Streams::new(bound.streams, known, secure, Arc::clone(&counters))?;
+        pages.into_iter().for_each(|listener| streams.pages_are_of(listener));
         Front::new(Parts {
             worker,
             ports: ports_of_front,
@@ -225,6 +241,8 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
             relay,
             counters,
             side: side_of_front,
+            stranger_rate,
+            load,
             held,
             beat: beat_of_front,
         })
@@ -263,7 +281,7 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
         asked,
         want,
         found,
-        answers: dns::Answers::default(),
+        answers,
         ends: Time::ZERO,
         inheritance,
         kept,
@@ -273,6 +291,18 @@ fn start(file: &Path, loaded: Loaded, program: PathBuf, mut inheritance: Inherit
         control.keeper.flush(ACCEPTING);
     }
     Ok(control)
+}
+
+/// What becomes of a config whose names lead where they led last; where that does not fit any more, of the config alone.
+fn assembled_with<T>(
+    config: &Config,
+    answers: &dns::Answers,
+    assemble: impl Fn(&Config) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if answers.ways.is_empty() {
+        return assemble(config);
+    }
+    assemble(&names::filled(config.clone(), answers)).or_else(|_| assemble(config))
 }
 
 /// The config with the agents that were edited at run time. The file alone has been read already.
@@ -408,7 +438,8 @@ impl Control {
 
     /// The start gives DNS a moment and no more: a trunk without an address is tried as soon as it has one.
     async fn await_names(&mut self) {
-        if self.want.borrow().questions.is_empty() {
+        // Where they led last is where calls go meanwhile.
+        if self.want.borrow().questions.iter().all(|question| self.answers.ways.contains_key(question)) {
             return;
         }
         let first = async {
@@ -445,9 +476,11 @@ impl Control {
             secure,
             media: media_settings(&filled),
             relay: relay_settings(&filled),
+            stranger_rate: filled.auth.stranger_rate,
         };
         let _ = self.commands.send(Command::Relink(Box::new(relink)));
         (self.assembled, self.ports) = (assembled, ports);
+        names::row(&self.answers).into_iter().for_each(|row| self.keeper.keep(row));
         info!(event = "names looked up", count = self.answers.ways.len());
     }
 
@@ -538,6 +571,7 @@ impl Control {
             secure,
             media: media_settings(&config),
             relay: relay_settings(&config),
+            stranger_rate: config.auth.stranger_rate,
         };
         let _ = self.commands.send(Command::Reload(Box::new(reload), answer));
         match answered.await {

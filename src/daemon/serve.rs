@@ -1,27 +1,33 @@
 //! The doors of the API: `admin.sock`, and HTTP on TCP.
 //!
-//! Each door serves [`CONNECTIONS`] at once, so that whoever fills the one leaves the other open. Runs on the side thread;
+//! Each door serves so many connections at once, and each has its own number of them, so that whoever fills the one leaves the other open. Runs on the side thread;
 //! no call waits for it.
 
 use super::api::auth::Door;
 use axum::{Extension, Router};
+use bytes::Bytes;
 use hyper::server::conn::http1;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::fs::{Gid, Mode};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutWriter;
 
 /// Connections of one door at once; more wait.
 const CONNECTIONS: usize = 64;
+/// The same for TCP, where each agent's page may have one for its events.
+const CONNECTIONS_BY_TCP: usize = 1024;
 /// How long a connection may take to say what it wants, also between two requests; and to take anything of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a request's head may hold, and what is read ahead of a body, in bytes.
@@ -70,7 +76,7 @@ fn group_id(name: &str) -> Option<Gid> {
 
 /// Serves TCP for ever.
 pub async fn tcp(listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(CONNECTIONS_BY_TCP));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
@@ -114,8 +120,17 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service)
+        .with_upgrades();
     let _ = served.await;
+}
+
+/// The TCP connection that has become something else than HTTP, and what was read of it ahead. It is another handle of it:
+/// whoever takes it is free of the thread that served HTTP.
+pub fn of_connection(upgraded: Upgraded) -> Option<(std::net::TcpStream, Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<Pin<Box<TimeoutWriter<TcpStream>>>>>().ok()?;
+    let socket = parts.io.inner().get_ref().as_fd().try_clone_to_owned().ok()?;
+    Some((socket.into(), parts.read_buf))
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
 use crate::pool::PoolError;
-use crate::sip::write::{Writer, reason_phrase};
-use crate::sip::{Flow, Message, Method, Name, Transport};
+use crate::sip::overload::Load;
+use crate::sip::{Flow, Message, Method, Transport, stateless};
 use crate::words::{Row, Saved, Time};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -168,26 +168,13 @@ pub fn is_new_call(msg: &Message) -> bool {
     msg.is_request() && msg.method() == Method::Invite && msg.to_tag().is_none()
 }
 
-/// The 503 that turns a new call away without keeping anything of it; `None` for everything else, which is dropped.
-pub fn turned_away(msg: &Message) -> Option<Bytes> {
-    if !is_new_call(msg) {
+/// The 503 to whatever can be answered, and its way, without keeping anything of it; `None` where an answer makes no sense.
+pub fn busy(msg: &Message, flow: Flow, load: &Load) -> Option<(Flow, Bytes)> {
+    if !msg.is_request() || msg.method() == Method::Ack {
         return None;
     }
-    let mut w = Writer::response(503, reason_phrase(503).as_bytes());
-    for header in msg.headers() {
-        match header.name {
-            Name::Via | Name::From | Name::CallId | Name::CSeq => {
-                w.copy(msg, header);
-            }
-            // The tag is the same on every copy, as a stateless answer's must be (RFC 3261 section 8.2.7).
-            Name::To => {
-                w.header_parts("To", &[msg.value(header), b";tag=busy"]);
-            }
-            _ => {}
-        }
-    }
-    w.header_num("Retry-After", RETRY_AFTER);
-    Some(w.finish())
+    let retry_after = RETRY_AFTER.to_string();
+    Some(stateless(msg, flow, load, 503, &[("Retry-After", retry_after.as_bytes())]))
 }
 
 struct Thread {
@@ -299,6 +286,12 @@ impl Outside for ToFront {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::Name;
+
+    fn flow() -> Flow {
+        let remote = "127.0.0.1:15090".parse().expect("an address");
+        Flow { transport: Transport::Udp, listener: 0, remote, connection: 0, name: 0 }
+    }
 
     fn scan(text: &str) -> Message {
         Message::scan(Bytes::from(text.replace('\n', "\r\n"))).expect("a start line")
@@ -307,10 +300,16 @@ mod tests {
     #[test]
     fn b6_a_new_call_is_turned_away_with_503_and_retry_after() {
         let invite = scan(
-            "INVITE sip:5551234@x SIP/2.0\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\nv: SIP/2.0/UDP b;branch=z9hG4bK2\nFrom: <sip:a@x>;tag=1\nTo: <sip:b@x>\nCall-ID: 7\nCSeq: 1 INVITE\nSubject: no\n\n",
+            "INVITE sip:5551234@x SIP/2.0\nVia: SIP/2.0/UDP a;branch=z9hG4bK1;oc\nv: SIP/2.0/UDP b;branch=z9hG4bK2\nFrom: <sip:a@x>;tag=1\nTo: <sip:b@x>\nCall-ID: 7\nCSeq: 1 INVITE\nSubject: no\n\n",
         );
-        let answer = scan(&String::from_utf8_lossy(&turned_away(&invite).expect("an answer")).replace("\r\n", "\n"));
+        let load = Load::default();
+        load.set(40, Duration::from_secs(7));
+        let (way, answer) = busy(&invite, flow(), &load).expect("an answer");
+        let answer = Message::scan(answer).expect("a start line");
         assert_eq!((answer.status(), answer.call_id(), answer.all(Name::Via).count()), (503, &b"7"[..], 2));
+        assert_eq!(way.remote.to_string(), "127.0.0.1:5060");
+        let via = "SIP/2.0/UDP a;branch=z9hG4bK1;received=127.0.0.1;oc=40;oc-algo=\"loss\";oc-validity=1000;oc-seq=7.000";
+        assert_eq!(answer.get(Name::Via).map(String::from_utf8_lossy).as_deref(), Some(via));
         assert_eq!(
             (answer.get(Name::RetryAfter), answer.to_tag(), answer.get(Name::Subject)),
             (Some(&b"5"[..]), Some(&b"busy"[..]), None)
@@ -319,11 +318,16 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_call_is_not_turned_away() {
-        for text in
-            ["BYE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", "INVITE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", "SIP/2.0 200 OK\n\n"]
-        {
-            assert!(turned_away(&scan(text)).is_none(), "{text}");
+    fn what_belongs_to_a_call_is_no_new_call_and_what_cannot_be_answered_is_not() {
+        for (text, is_answered) in [
+            ("BYE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", true),
+            ("INVITE sip:x SIP/2.0\nTo: <sip:b@x>;tag=1\n\n", true),
+            ("ACK sip:x SIP/2.0\nTo: <sip:b@x>\n\n", false),
+            ("SIP/2.0 200 OK\n\n", false),
+        ] {
+            let msg = scan(text);
+            assert!(!is_new_call(&msg), "{text}");
+            assert_eq!(busy(&msg, flow(), &Load::default()).is_some(), is_answered, "{text}");
         }
     }
 }

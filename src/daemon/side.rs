@@ -12,6 +12,7 @@ use crate::emergency::notice::Notice;
 use crate::emergency::site::Site;
 use crate::io::clock;
 use crate::io::media::relay::traffic::Traffic;
+use crate::io::memory::{self, Peak};
 use crate::io::notifier::states::State;
 use crate::io::transport::Counters;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
@@ -136,6 +137,7 @@ impl Status {
             ("unreadable", &lost.unreadable),
             ("dropped", &lost.dropped),
             ("overload", &lost.overload),
+            ("strangers", &lost.strangers),
             ("connection_turned_away", &lost.turned_away),
             ("framing_lost", &lost.broken),
             ("other_protocol", &lost.misfit),
@@ -236,6 +238,7 @@ fn count(traffic: &Traffic) {
         counter!("e911d_media_dropped_total", "why" => why).absolute(of(counter));
     }
     counter!("e911d_media_silences_total").absolute(of(&traffic.silences));
+    counter!("e911d_media_browsers_gone_total").absolute(of(&traffic.gone));
     gauge!("e911d_media_relays").set(of(&traffic.relays) as f64);
     gauge!("e911d_media_port_pairs").set(of(&traffic.pairs) as f64);
 }
@@ -253,6 +256,7 @@ fn describe() {
     describe_counter!("e911d_media_packets_total", "Packets of audio that were relayed, RTCP among them");
     describe_counter!("e911d_media_bytes_total", "Bytes of such packets, as they came in");
     describe_counter!("e911d_media_dropped_total", "Packets of audio that were not relayed");
+    describe_counter!("e911d_media_browsers_gone_total", "Browsers of which nothing came for 3 s in a call");
     describe_counter!("e911d_media_silences_total", "Relays in which nobody was heard for media.silence");
     describe_gauge!("e911d_media_relays", "Calls whose audio goes through us");
     describe_gauge!("e911d_media_port_pairs", "Pairs of ports for audio, with those that are only ready");
@@ -282,13 +286,16 @@ pub struct SideThread {
 impl SideThread {
     /// Runs until every sender is gone.
     pub async fn run(mut self) {
-        let mut census = BTreeMap::new();
+        let (mut census, mut peak) = (BTreeMap::new(), Peak::default());
         while let Some(what) = self.queue.recv().await {
             self.take(what, &mut census);
             // Whoever drops something in while nobody listens does not have to wake anybody.
             tokio::time::sleep(PAUSE).await;
             while let Ok(what) = self.queue.try_recv() {
                 self.take(what, &mut census);
+            }
+            if peak.has_passed(census.values().map(|c| c.transactions).sum()) {
+                memory::give_back();
             }
         }
     }

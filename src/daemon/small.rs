@@ -5,8 +5,9 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
-use super::assemble::{Assembled, assemble};
+use super::assemble::{Assembled, assemble_at};
 use super::config::{self, Config};
 
 /// A PBX at port 15090, trunks `a` (15070), `b` (15071) and `carrier` (15080), the first two with four callback numbers each, all
@@ -66,6 +67,9 @@ devices = ["sip:bob@127.0.0.1:15091", "sip:bob-2@127.0.0.1:15092"]
 contacts = "lead@example.com"
 "#;
 
+/// When its machine was booted: no clock is read for it.
+const BOOTED: Duration = Duration::from_secs(1_763_839_491);
+
 /// [`TOML`] with each of these replaced, in order, wherever it stands. Panics where one is nowhere: the test meant something else.
 pub fn changed(changes: &[(&str, &str)]) -> String {
     changes.iter().fold(TOML.to_owned(), |text, (old, new)| {
@@ -84,5 +88,5 @@ pub fn read(text: &str) -> Config {
 pub fn assembled(text: &str, secret: u64, shards: u8, before: Option<&Assembled>) -> Assembled {
     let config = read(text);
     let bound: Vec<SocketAddr> = config.listen.iter().map(|listen| listen.bind).collect();
-    assemble(&config, &bound, secret, shards, before).unwrap_or_else(|why| panic!("{why}"))
+    assemble_at(&config, &bound, secret, shards, before, BOOTED).unwrap_or_else(|why| panic!("{why}"))
 }

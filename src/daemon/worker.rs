@@ -8,7 +8,7 @@ use crate::bridge::{Do, MediaOrder, Opened, Setup, Shard};
 use crate::emergency::facts::{AgentId, CallId, Input, Side, TrunkId};
 use crate::emergency::gateway::Gateway;
 use crate::io::kill;
-use crate::io::media::relay::Share;
+use crate::io::media::relay::{Hearing, Share};
 use crate::io::store::{Keeper, Written};
 use crate::io::transport::udp::Ports;
 use crate::io::transport::{Counters, Sent};
@@ -37,6 +37,8 @@ pub trait Outside {
     fn media(&mut self, call: CallId, order: MediaOrder) -> Option<Opened>;
 }
 
+/// What keeps a way of datagrams open and says nothing (RFC 3261 section 7.5).
+const KEEP_ALIVE: &[u8] = b"\r\n\r\n";
 /// How long the start waits for ports to be bound.
 const FIRST_PORTS: Duration = Duration::from_millis(400);
 
@@ -135,7 +137,7 @@ impl Worker {
     /// A message for this shard.
     pub fn receive(&mut self, flow: Flow, msg: Message, outside: &mut impl Outside, now: Time) {
         kill::message("received", msg.bytes());
-        self.take_stock();
+        self.take_stock(now);
         self.shard.receive(flow, msg, now);
         self.drain(outside, now);
     }
@@ -192,6 +194,7 @@ impl Worker {
     /// Nobody is at that address: the requests that were sent there last have failed.
     pub fn unreachable(&mut self, transport: Transport, remote: SocketAddr, outside: &mut impl Outside, now: Time) {
         self.fail_sent_to(transport, remote, now);
+        self.shard.flow_lost(transport, remote, now);
         self.drain(outside, now);
     }
 
@@ -214,6 +217,7 @@ impl Worker {
                         self.shard.committed(call, now);
                     }
                 }
+                Do::Keep(flow) if flow.transport == Transport::Udp => drop(self.ports.send(flow, KEEP_ALIVE)),
                 Do::Keep(flow) => outside.keep(flow),
                 Do::Release { shard, call } => outside.release(shard, call),
                 Do::Media { call, order } => {
@@ -253,10 +257,14 @@ impl Worker {
         };
     }
 
-    /// Takes in the ports that have become ready. Waits for none.
-    fn take_stock(&mut self) {
+    /// Takes in the ports that have become ready, and what is heard of calls: a callback that comes now is to know it. Waits for
+    /// none.
+    fn take_stock(&mut self, now: Time) {
         while let Some((at, pairs)) = self.relay.as_ref().and_then(Share::ready) {
             self.shard.stock(at, pairs);
+        }
+        while let Some(Hearing { call, silent }) = self.relay.as_ref().and_then(Share::hearing) {
+            self.shard.tell(Input::Silence { call, silent }, now);
         }
     }
 

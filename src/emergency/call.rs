@@ -7,12 +7,11 @@
 mod facts;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::facts::{Because, Body, BodyForm, CallEffect, CallId, DeviceId, LegEvent, LegId, Party, Side, TrunkId};
+use super::facts::{Because, Body, BodyForm, CallEffect, CallId, DeviceId, LegEvent, LegId, Party, Place, Side, TrunkId};
 use super::ladder::Rung;
-use super::lease::{Leases, Shown};
+use super::lease::{Leases, RecordId, Shown};
 use super::legs::{Clock, Heard, Leg, Try, TryState, Waiting, decides, overdue_at};
 use super::outputs::Outputs;
 use super::path::{Attempt, moves_on, target};
@@ -23,7 +22,7 @@ use super::site::{Profile, Site};
 pub use facts::Facts;
 
 use crate::pool::Pool;
-use crate::words::{Civic, E164, Private, Time};
+use crate::words::{E164, Private, Time};
 
 /// A slow store holds a call no longer than this (RULES L1).
 pub const COMMIT_WAIT: Duration = Duration::from_millis(50);
@@ -197,6 +196,17 @@ impl EmergencyCall {
         }
     }
 
+    /// Whose lease it is.
+    pub fn record(&self) -> RecordId {
+        match self {
+            Self::Placing(s) => s.facts.record,
+            Self::Ringing(s) => s.placing.facts.record,
+            Self::Talking(s) => s.facts.record,
+            Self::Reading(s) => s.facts.record,
+            Self::Ended(s) => s.facts.record,
+        }
+    }
+
     /// The word for operators, and the trunk where one has the call.
     pub fn state(&self) -> (&'static str, Option<TrunkId>) {
         match self {
@@ -309,11 +319,12 @@ impl Placing {
     }
 
     /// The agent's own location, where the trunk is to be told one, the call brings none and the body may have parts.
-    fn added_location(&self, of: usize, site: &Site) -> Option<Private<Arc<Civic>>> {
+    fn added_location(&self, of: usize, site: &Site) -> Option<Place> {
         let asked = &self.tries[of];
         let adds = self.facts.brought.is_none() && asked.body == BodyForm::Whole;
         let trunk = site.trunk(asked.attempt.trunk).filter(|t| adds && t.adds_location);
-        trunk.and_then(|_| self.facts.about.caller.agent()?.location.clone())
+        let civic = || self.facts.about.caller.agent().and_then(|agent| agent.location.clone());
+        trunk.and_then(|_| Place::of(civic(), self.facts.position))
     }
 
     /// The same trunk and number once more, with the SDP alone. The number's record has had its time already.
@@ -419,7 +430,7 @@ impl Placing {
         self.facts.shown = Some(shown);
         let location = self.added_location(of, world.site);
         self.facts.location = match (&location, body) {
-            (Some(civic), _) => Some(Private::new(civic.reveal().to_string())),
+            (Some(place), _) => Some(place.line()),
             (None, BodyForm::Whole) => self.facts.brought.clone(),
             (None, BodyForm::SdpAlone) => None,
         };

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::presence::PresenceState;
-use crate::words::{Civic, Country, E164, Private, Row, Time};
+use crate::words::{Civic, Country, E164, Position, Private, Row, Time};
 
 /// A peer's place in [`Site::peers`](super::site::Site).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,6 +194,13 @@ pub enum Input<'a> {
         /// Who sent BYE, or answered 481.
         by: Party,
     },
+    /// Nothing is heard any more of a call's audio that goes through us, or it is heard again (RULES C3). It ends no call (P11).
+    Silence {
+        /// The call.
+        call: CallId,
+        /// Whether nothing is heard.
+        silent: bool,
+    },
     /// A trunk's health changed (OPTIONS probes).
     Health {
         /// The trunk.
@@ -234,6 +241,13 @@ pub enum Input<'a> {
         /// A line of hers, or empty.
         note: Private<&'a str>,
     },
+    /// Where her browser says that an agent is. Goes with her next call; nothing else follows from it.
+    Position {
+        /// The agent.
+        agent: AgentId,
+        /// Where.
+        position: Private<Position>,
+    },
     /// The agent needs the hold after her emergency call no longer (RULES A1).
     DismissHold {
         /// The agent.
@@ -263,6 +277,31 @@ pub enum Device {
     AtPeer(PeerId, Private<String>),
     /// A device that registered here: its Contact, along its flow, by its Path.
     Registered(DeviceId),
+}
+
+/// Where an agent is, as far as it is known: one of the two at least.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Her address on file.
+    pub civic: Option<Private<Arc<Civic>>>,
+    /// Where her browser says that she is.
+    pub position: Option<Private<Position>>,
+}
+
+impl Place {
+    /// Of what is known; `None` where that is nothing.
+    pub fn of(civic: Option<Private<Arc<Civic>>>, position: Option<Private<Position>>) -> Option<Self> {
+        (civic.is_some() || position.is_some()).then_some(Self { civic, position })
+    }
+
+    /// In one line, for the contacts.
+    pub fn line(&self) -> Private<String> {
+        let civic = self.civic.as_ref().map(|civic| civic.reveal().to_string());
+        Private::new(match (self.position.map(|p| p.reveal().line()), civic) {
+            (Some(position), Some(civic)) => format!("{position}; on file: {civic}"),
+            (position, civic) => position.or(civic).unwrap_or_default(),
+        })
+    }
 }
 
 /// Which part of the caller's body goes out.
@@ -315,7 +354,7 @@ pub enum CallEffect {
         /// What of the body goes along.
         body: BodyForm,
         /// The agent's location, to be added: the call brings none.
-        location: Option<Private<Arc<Civic>>>,
+        location: Option<Place>,
         /// A test, which must never ask for real help (RULES R5).
         test: bool,
     },

@@ -7,10 +7,11 @@
 mod alarms;
 mod rehearsal;
 mod restart;
+mod silence;
 mod views;
 
 pub use rehearsal::Lead;
-pub use views::{CallView, Shelved};
+pub use views::{CallView, PanelView, Shelved};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,19 +23,20 @@ use super::caller::{Caller, number_in};
 use super::devices::Devices;
 use super::facts::{AgentId, CallEffect, CallId, Called, CallerEvidence, DeviceId, Input, Invite, Origin, Output, Side, TrunkId};
 use super::lane::Lane;
-use super::lease::{Found, Leases, RecordId};
+use super::lease::{Found, Leases, Over, RecordId};
 use super::lookups::Lookups;
 use super::notice::{About, Notice};
 use super::number::Dialed;
 use super::outputs::Outputs;
 use super::path::{self, Health, Question, asks_for_protection};
+use super::positions::Positions;
 use super::presence::{EndedBy, Presence, PresenceState};
 use super::privacy::{Outcome, Tier};
 use super::ringing::{self, CallbackCall};
-use super::site::Site;
+use super::site::{Agent, Site};
 use crate::pool::{Pool, PoolError};
 use crate::words::plan::{Plan, plan};
-use crate::words::{E164, Private, Time};
+use crate::words::{E164, Position, Private, Time};
 
 /// Leases that end in one step at most; the rest follows in the next, so that no call waits for them.
 const EXPIRIES_AT_ONCE: usize = 64;
@@ -50,7 +52,10 @@ pub struct Gateway {
     devices: Devices,
     health: Health,
     presence: Presence,
+    positions: Positions,
     calls: BTreeMap<CallId, Running>,
+    /// Those of them of whose audio nothing is heard.
+    silent: BTreeSet<CallId>,
     timers: BTreeSet<(Time, CallId)>,
     /// Until when the alarm for looping calls stands.
     loop_until: Option<Time>,
@@ -58,6 +63,8 @@ pub struct Gateway {
     not_connected_until: Option<Time>,
     /// Until when the alarm for rows that could not be read stands.
     damage_until: Option<Time>,
+    /// When the alarm for a slow store ends, if no other call has waited too long for it by then.
+    store_look: Option<Time>,
     /// When it is looked for free numbers again.
     pool_look: Option<Time>,
     out: Outputs,
@@ -96,11 +103,14 @@ impl Gateway {
             devices: Devices::default(),
             health: Health::default(),
             presence: Presence::default(),
+            positions: Positions::default(),
             calls: BTreeMap::new(),
+            silent: BTreeSet::new(),
             timers: BTreeSet::new(),
             loop_until: None,
             not_connected_until: None,
             damage_until: None,
+            store_look: None,
             pool_look: None,
             out: Outputs::default(),
         })
@@ -113,18 +123,19 @@ impl Gateway {
             Input::Committed { call } => {
                 self.event(call, CallEvent::Committed, now);
                 // However late, and wherever the call is by now: the store answers again.
-                let cleared = self.out.alarm_news("store_slow", false);
-                cleared.into_iter().for_each(|side| self.out.side(side));
+                self.store_answers(now);
             }
             Input::Leg { call, leg, event } => self.event(call, CallEvent::Leg(leg, event), now),
             Input::Abandoned { call } => self.event(call, CallEvent::Abandoned, now),
             Input::Ended { call, by } => self.event(call, CallEvent::Ended(by), now),
+            Input::Silence { call, silent } => self.silence(call, silent),
             Input::Health { trunk, up } => self.health(trunk, up),
             Input::Desks { up } => self.out.alarm("desk_unreachable", !up),
             Input::Registered { agent, device } => self.registered(agent, device, now),
             Input::Unregistered { device } => self.devices.remove(device),
             Input::LineFreed { call, freed } => self.event(call, CallEvent::LineFreed(freed), now),
             Input::SetPresence { agent, state, note } => self.set_presence(agent, state, note.reveal(), now),
+            Input::Position { agent, position } => self.set_position(agent, position, now),
             Input::DismissHold { agent } => self.dismiss_hold(agent),
             Input::Tick => {}
         }
@@ -143,7 +154,7 @@ impl Gateway {
             return self.call_back(invite, holder, now);
         }
         // Is it an emergency at all?
-        let Some(dialed) = self.recognise(invite) else {
+        let Some(dialed) = self.recognise(invite, now) else {
             return self.out.call(CallEffect::Ordinary { call: invite.call });
         };
         // Our own call, coming back to us (RULES P12).
@@ -157,7 +168,7 @@ impl Gateway {
             return self.refuse_loop(invite, now);
         }
         // The number helps nobody where she is, for certain: she is told at once which one does (RULES R7).
-        if let Some(number) = self.number_there(invite, &dialed, &caller) {
+        if let Some(number) = self.number_there(invite, &dialed, &caller, now) {
             return self.refuse_abroad(invite, &dialed, &caller, number, now);
         }
         let came_over = trunk_alone(invite.origin);
@@ -167,9 +178,11 @@ impl Gateway {
         // Hold a lease for her: the same as before if she has one.
         let (record, looping) = self.leases.dial(&self.site, &caller, dialed.service.is_test(), now);
         self.leases.note(record, dialed.canonical, decision.path.word());
+        self.leases.set_over(record, None);
         // Place the call: the trunk's callback number is leased, its record made durable, the INVITE sent.
         let about = about(&caller, &dialed, &decision, now);
         let mut facts = Facts::new(invite.call, about, dialed, record, invite.body);
+        facts.position = caller.agent().and_then(|agent| self.positions.of(&agent.id));
         facts.brought = invite.location.map(|l| Private::new((*l.reveal()).to_owned()));
         let mut call = EmergencyCall::begin(facts, &decision.attempts, &mut self.world(now));
         if protected && decision.attempts.is_empty() {
@@ -195,7 +208,7 @@ impl Gateway {
             shared: found.shared,
             newest_first: found.newest_first,
             desk_at_once: found.desk_at_once,
-            on_emergency_call: records.iter().any(|r| r.calls_up() > 0),
+            on_emergency_call: found.records.iter().any(|id| self.is_on_a_live_call(*id)),
         };
         let holders: Vec<&Caller> = records.iter().map(|r| &r.caller).collect();
         let plan = callback::plan(&self.site, &self.devices, &holders, &situation);
@@ -234,23 +247,28 @@ impl Gateway {
     }
 
     /// Recognised by the country's number plan (RULES R1, R7): the agent's, where agents have their own.
-    fn recognise(&self, invite: &Invite<'_>) -> Option<Dialed> {
+    fn recognise(&self, invite: &Invite<'_>, now: Time) -> Option<Dialed> {
         if invite.origin == Origin::Stranger {
             return None;
         }
         let ask = self.lookups.agents_abroad || matches!(invite.origin, Origin::Agent(_));
         let caller = ask.then(|| self.lookups.directory.identify(&self.site, invite.origin, &invite.caller));
         let agent = caller.as_ref().and_then(Caller::agent).map(AsRef::as_ref);
-        let country = Whereabouts::of(&self.site, invite.origin, invite.called.country, agent).country();
+        let country = self.whereabouts(invite, agent, now).country();
         self.site.numbers.recognise(invite.called.request_uri, country)
     }
 
     /// The emergency number of the country where the caller certainly is, if that is not the one of the number dialed.
-    fn number_there(&self, invite: &Invite<'_>, dialed: &Dialed, caller: &Caller) -> Option<&'static str> {
+    fn number_there(&self, invite: &Invite<'_>, dialed: &Dialed, caller: &Caller, now: Time) -> Option<&'static str> {
         let agent = caller.agent().map(AsRef::as_ref);
-        let there = Whereabouts::of(&self.site, invite.origin, invite.called.country, agent);
+        let there = self.whereabouts(invite, agent, now);
         let refuse = dialed.outside && !dialed.service.is_test() && there.is_certain();
         refuse.then(|| there.country().and_then(plan))?.map(Plan::usual)
+    }
+
+    fn whereabouts(&self, invite: &Invite<'_>, agent: Option<&Agent>, now: Time) -> Whereabouts {
+        let located = agent.and_then(|agent| self.positions.country_of(&agent.id, now));
+        Whereabouts::of(&self.site, invite.origin, invite.called.country, agent).located(located)
     }
 
     fn refuse_abroad(&mut self, invite: &Invite<'_>, dialed: &Dialed, caller: &Caller, number: &'static str, now: Time) {
@@ -334,12 +352,19 @@ impl Gateway {
     /// An emergency call is over: its lease runs on, presence comes back, the contacts are told.
     fn settle(&mut self, ended: &call::Ended, now: Time) {
         let (facts, word) = (&ended.facts, ended.outcome.word());
+        self.silent.remove(&facts.call);
         self.leases.leg_down(&self.site, &self.pool, facts.record, now);
         self.agent_is_free(facts.record, now);
         if !facts.about.test && self.out.is_raised("call_not_connected") {
             let stands = ended.outcome == Outcome::NotConnected;
             self.not_connected_until = if stands { Some(now + alarms::NOT_CONNECTED_STANDS) } else { self.not_connected_until };
         }
+        let over = match (ended.outcome, ended.by) {
+            (Outcome::NotConnected, _) => Some(Over::NotConnected),
+            (Outcome::Dropped, EndedBy::Trunk) => Some(Over::Dropped),
+            _ => None,
+        };
+        self.leases.set_over(facts.record, over);
         if !facts.about.test {
             self.end_presence(facts.about.caller.agent().map(|a| a.id.clone()), ended.by, now);
             self.out.side(Side::Counted { path: facts.about.path, trunk: ended.trunk, outcome: word });
@@ -358,6 +383,7 @@ impl Gateway {
 
     fn settle_callback(&mut self, ended: &ringing::Ended, now: Time) {
         let called = &ended.called;
+        self.silent.remove(&called.call);
         if called.tier < Tier::T2
             && let Some(first) = called.records.first()
         {
@@ -371,6 +397,7 @@ impl Gateway {
                 self.out.side(Side::Notice(notice));
             }
             self.leases.leg_down(&self.site, &self.pool, id, now);
+            self.leases.set_over(id, (ended.by == EndedBy::Trunk).then_some(Over::Dropped));
             self.end_presence(self.agent_id(id), ended.by, now);
         }
         self.out.side(Side::CallbackCounted { tier: called.tier.word(), outcome: ended.outcome.word() });
@@ -409,9 +436,18 @@ impl Gateway {
         told.into_iter().for_each(|side| self.out.side(side));
     }
 
+    fn set_position(&mut self, agent: AgentId, position: Private<Position>, now: Time) {
+        if let Some(agent) = self.site.agents.get(agent.0 as usize) {
+            self.positions.set(&agent.id, position, now);
+        }
+    }
+
     fn dismiss_hold(&mut self, agent: AgentId) {
         let Some(agent) = self.site.agents.get(agent.0 as usize) else { return };
         let told = self.presence.dismiss(&agent.id);
+        if let Some((id, _)) = self.leases.real_of(agent.id.reveal()) {
+            self.leases.set_over(id, None);
+        }
         told.into_iter().for_each(|side| self.out.side(side));
     }
 

@@ -14,6 +14,7 @@ use super::lookups::Lookups;
 use super::site::Site;
 use crate::pool::Pool;
 use crate::words::E164;
+use crate::words::plan::plans;
 
 /// A shared, unchanging view for whoever sorts INVITEs. A reload brings a new one.
 #[derive(Debug)]
@@ -46,18 +47,25 @@ impl Lane {
         let uri = called.request_uri;
         let usual = Whereabouts::of(&self.site, origin, None, None).country();
         let told = Whereabouts::of(&self.site, origin, called.country, None).told;
-        let others = self.lookups.countries.iter().copied().chain(told).filter(|c| Some(*c) != usual);
+        // A panel's agent may be anywhere that has a plan (RULES R7): the story knows.
+        let anywhere = plans().iter().map(|plan| plan.country).filter(|_| matches!(origin, Origin::Agent(_)));
+        let others = self.lookups.countries.iter().copied().chain(told).chain(anywhere).filter(|c| Some(*c) != usual);
         std::iter::once(usual).chain(others.map(Some)).any(|c| self.site.numbers.recognise(uri, c).is_some())
+    }
+
+    /// Whether this dial string is an emergency number or a test number of some configured country, or masked.
+    pub fn is_help(&self, user: &[u8]) -> bool {
+        self.site.numbers.has(user)
+    }
+
+    /// Whether this is a callback number, whoever has it at present.
+    pub fn has(&self, number: E164) -> bool {
+        self.pool.lookup(number).is_some() || self.lookups.shared.contains(&number) || self.leftover.contains(&number)
     }
 
     fn may_be_callback(&self, trunk: TrunkId, called: &Called<'_>) -> bool {
         let routed = |n| self.site.trunk(trunk).is_some_and(|t| any_holds(&t.routes_to_us, n));
-        let ours = |n| {
-            self.pool.lookup(n).is_some()
-                || self.lookups.shared.contains(&n)
-                || self.leftover.contains(&n)
-                || (self.lookups.own.contains(&n) && routed(n))
-        };
+        let ours = |n| self.has(n) || (self.lookups.own.contains(&n) && routed(n));
         std::iter::once(called.request_uri).chain(called.others.iter().copied()).filter_map(number_in).any(ours)
     }
 }

@@ -57,8 +57,19 @@ pub struct Record {
     queued: Option<Time>,
     recent: [Time; LOOP_CALLS],
     test: bool,
+    /// How her last call ended, as far as she is to be told of it still. Not kept across a restart.
+    pub over: Option<Over>,
     /// Its name in the store.
     serial: u64,
+}
+
+/// How an agent's last emergency call ended, where that asks something of her.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The trunk ended it: she may be called back (RULES A2).
+    Dropped,
+    /// No trunk took it.
+    NotConnected,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -366,6 +377,19 @@ impl Leases {
         (found, next.map(|end| ViewMark { record: end - 1, number: u16::MAX }))
     }
 
+    /// This key's open lease that is not a test's.
+    pub fn real_of(&self, key: &str) -> Option<(RecordId, &Record)> {
+        let id = *self.by_key.get(key)?;
+        self.get(id).filter(|record| !record.test).map(|record| (id, record))
+    }
+
+    /// What she is to be told of how her last call ended.
+    pub fn set_over(&mut self, id: RecordId, over: Option<Over>) {
+        if let Some(record) = self.get_mut(id) {
+            record.over = over;
+        }
+    }
+
     /// Whether this key has an open lease that is not a test's.
     pub fn has_real(&self, key: &str) -> bool {
         self.by_key.get(key).and_then(|id| self.get(*id)).is_some_and(|record| !record.test)
@@ -430,6 +454,7 @@ impl Leases {
             path: "",
             up: 0,
             ended: None,
+            over: None,
             expires: now,
             phase: Phase::Open,
             queued: None,
@@ -503,6 +528,16 @@ impl Record {
     pub fn about(&self) -> About {
         let caller = self.caller.clone();
         About { caller, time: self.dialed, dialed: self.dialed_number, path: self.path, test: self.test, remark: None }
+    }
+
+    /// The number that it got last.
+    pub fn shown(&self) -> Option<E164> {
+        self.held.last().map(|held| held.number)
+    }
+
+    /// When it expires, unless a call extends it.
+    pub const fn expires(&self) -> Time {
+        self.expires
     }
 
     /// Whether a call of this lease is up.

@@ -26,6 +26,7 @@ pub mod notice;
 pub mod number;
 pub mod outputs;
 pub mod path;
+mod positions;
 pub mod prerequisites;
 pub mod presence;
 pub mod privacy;

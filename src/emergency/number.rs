@@ -117,6 +117,14 @@ impl Numbers {
         }
     }
 
+    /// Whether this user of a SIP URI is a number that [`recognise`](Self::recognise) finds where the country is unknown: the same
+    /// question for whoever does not ask which. Allocates nothing.
+    pub fn has(&self, user: &[u8]) -> bool {
+        let Some(dialed) = &ShortDialString::of(user) else { return false };
+        let in_plan = |plan: &Plan| plan.emergency.iter().chain(&plan.test).any(|number| self.spells(plan, number, dialed));
+        self.configured.iter().any(|plan| in_plan(plan)) || self.masks.iter().any(|mask| mask.dialed.as_bytes() == &**dialed)
+    }
+
     /// The country's own numbers come first, so that a mask meant for others does not touch them. Where the
     /// country is unknown, or has no plan, every configured country counts: rather one call too many.
     fn recognise_number(&self, user: &[u8], country: Option<Country>) -> Option<Dialed> {
@@ -269,6 +277,10 @@ mod tests {
                 let got = numbers.recognise(form.as_bytes(), from).map(|d| (d.canonical, d.service));
                 assert_eq!(got, want, "{form} from {from:?}");
             }
+        }
+        for user in users {
+            let uri = format!("sip:{user}@h");
+            assert_eq!(numbers.has(user.as_bytes()), numbers.recognise(uri.as_bytes(), None).is_some(), "{user}");
         }
     }
 

@@ -11,6 +11,8 @@ use super::facts::{CallEffect, CallId, Output, Side, TrunkId};
 pub struct Outputs {
     queue: VecDeque<Output>,
     raised: BTreeSet<&'static str>,
+    /// Those that were to be raised while they stood.
+    repeated: BTreeSet<&'static str>,
 }
 
 impl Outputs {
@@ -38,12 +40,20 @@ impl Outputs {
     /// The same for an alarm that must wait until the call is placed.
     pub fn alarm_news(&mut self, name: &'static str, raised: bool) -> Option<Side> {
         let news = if raised { self.raised.insert(name) } else { self.raised.remove(name) };
+        if raised && !news {
+            self.repeated.insert(name);
+        }
         news.then_some(Side::Alarm { name, raised })
     }
 
     /// Whether the alarm stands.
     pub fn is_raised(&self, name: &str) -> bool {
         self.raised.contains(name)
+    }
+
+    /// Whether there was one more reason for the alarm while it stood, since this was asked last.
+    pub fn take_repeat(&mut self, name: &str) -> bool {
+        self.repeated.remove(name)
     }
 
     /// The next decision.

@@ -11,6 +11,12 @@ pub fn now() -> Time {
     Time::from_micros(micros(ClockId::Boottime))
 }
 
+/// The same moment for libraries that count by the standard library's clock: differences alone mean something.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock enters")]
+pub fn instant() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 /// Wall time, since the Unix epoch: for mails and views, never for a decision.
 pub fn wall() -> Duration {
     Duration::from_micros(micros(ClockId::Realtime))

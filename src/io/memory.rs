@@ -1,7 +1,7 @@
 //! Memory that is not used any more goes back to the system.
 //!
 //! The C library keeps what was freed in many small pieces for whoever asks next. After a thousand strangers have gone that is
-//! a lot, so that somebody has to tell it. [`Tide`] knows when.
+//! a lot, so that somebody has to tell it. [`Tide`] knows when for connections, [`Peak`] for calls.
 
 use crate::words::Time;
 use std::time::Duration;
@@ -52,6 +52,29 @@ impl Tide {
     }
 }
 
+/// From so many things on, there was much.
+const MUCH: usize = 4000;
+
+/// Whether there was much more of something lately than there is now: a storm that has passed.
+#[derive(Debug, Default)]
+pub struct Peak {
+    most: usize,
+}
+
+impl Peak {
+    /// So many there are now. True once after each storm: then it is time to [`give_back`].
+    pub const fn has_passed(&mut self, now: usize) -> bool {
+        if now > self.most {
+            self.most = now;
+        }
+        let passed = self.most >= MUCH && now <= self.most / 32;
+        if passed {
+            self.most = now;
+        }
+        passed
+    }
+}
+
 /// Gives back what the C library holds and nobody uses; where that library has no such function, nothing happens. Takes some
 /// milliseconds, during which other threads may have to wait for memory.
 pub fn give_back() {
@@ -71,6 +94,26 @@ pub fn give_back() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_storm_passes_once_and_what_is_always_there_is_none() {
+        let mut peak = Peak::default();
+        for (now, passed) in [
+            (10, false),
+            (3_999, false),
+            (0, false),
+            (20_000, false),
+            (626, false),
+            (625, true),
+            (600, false),
+            (4_800, false),
+            (151, false),
+            (150, true),
+            (0, false),
+        ] {
+            assert_eq!(peak.has_passed(now), passed, "{now}");
+        }
+    }
 
     #[test]
     fn memory_is_given_back_when_it_is_calm_or_after_a_minute_and_not_all_the_time() {

@@ -8,8 +8,7 @@ use super::scan::{Message, Method, Name};
 use super::write::Writer;
 use super::{ClientKey, DialogKey};
 use crate::words::Time;
-use bytes::{Bytes, BytesMut};
-use smallvec::SmallVec;
+use bytes::Bytes;
 
 /// The request that was challenged last; its transaction may be over already.
 pub(super) struct Challenged {
@@ -19,7 +18,7 @@ pub(super) struct Challenged {
     bytes: Bytes,
     dialog: Option<DialogKey>,
     method: Method,
-    ways: SmallVec<[Flow; 2]>,
+    ways: Vec<Flow>,
     account: Option<u16>,
     answers: u8,
     silent: bool,
@@ -70,7 +69,7 @@ impl<O: Copy> Endpoint<O> {
         let mut client = ClientTransaction::new(asked.invite, asked.flow, owner, asked.dialog, now);
         (client.account, client.answers, client.silent) = (asked.account, asked.answers.saturating_add(1), asked.silent);
         (client.method, client.ways) = (asked.method, asked.ways);
-        let again = self.clients.insert(client);
+        let again = self.clients.insert(Box::new(client));
         seq = seq.saturating_add(1);
         if let Some(dialog) = asked.dialog.and_then(|d| self.dialogs.get_mut(d)) {
             seq = seq.max(dialog.local_seq + 1);
@@ -92,7 +91,7 @@ impl<O: Copy> Endpoint<O> {
         for h in msg.headers() {
             match h.name {
                 Name::Via if std::mem::take(&mut top) => {
-                    super::endpoint::via(&mut w, &self.locals, flow, &self.branch(tx));
+                    self.via(&mut w, flow, &self.branch(tx));
                     let (_, rest) = first_value(msg.value(h));
                     if !rest.is_empty() {
                         w.header("Via", rest);
@@ -115,7 +114,7 @@ impl<O: Copy> Endpoint<O> {
 
 /// All credentials of the request as they will stand in it, as whole header fields.
 fn credentials(msg: &Message, field: (&str, &[u8])) -> Bytes {
-    let mut w = Writer::with_buf(BytesMut::with_capacity(256));
+    let mut w = Writer::fields();
     for h in msg.headers() {
         let is_one = matches!(h.name, Name::Authorization | Name::ProxyAuthorization);
         if is_one && !is_replaced(h.name, msg.value(h), field) {

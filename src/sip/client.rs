@@ -10,7 +10,6 @@ use super::write::Writer;
 use super::{ClientKey, DialogKey};
 use crate::words::Time;
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 /// One of the two client machines.
 pub(super) enum Machine {
@@ -84,7 +83,7 @@ impl Machine {
 enum Cancel {
     No,
     /// Nothing was heard yet: RFC 3261 section 9.1 forbids a CANCEL before a provisional. Holds the Reason value.
-    Wanted(Bytes),
+    Wanted(Box<[u8]>),
     Sent(ClientKey),
 }
 
@@ -95,12 +94,11 @@ pub(super) struct ClientTransaction<O> {
     pub(super) machine: Machine,
     pub(super) flow: Flow,
     /// Where else it may be sent, the last one first.
-    pub(super) ways: SmallVec<[Flow; 2]>,
+    pub(super) ways: Vec<Flow>,
+    /// What is sent again: the request until its final response, then an INVITE's ACK.
     pub(super) bytes: Bytes,
     pub(super) owner: O,
     pub(super) deadline: Option<Time>,
-    /// The ACK of a 2xx, and its way.
-    pub(super) ack: Option<(Flow, Bytes)>,
     pub(super) dialog: Option<DialogKey>,
     /// Whose credentials answer a challenge, by the owner's number.
     pub(super) account: Option<u16>,
@@ -110,7 +108,7 @@ pub(super) struct ClientTransaction<O> {
     pub(super) silent: bool,
     cancel: Cancel,
     /// The To tag of the first 2xx.
-    answered_by: Bytes,
+    answered_by: Box<[u8]>,
 }
 
 impl<O> ClientTransaction<O> {
@@ -120,18 +118,22 @@ impl<O> ClientTransaction<O> {
             method: if invite { Method::Invite } else { Method::Other },
             machine: Machine::new(invite, now, true),
             flow,
-            ways: SmallVec::new(),
+            ways: Vec::new(),
             bytes: Bytes::new(),
             owner,
             deadline: None,
-            ack: None,
             dialog,
             account: None,
             answers: 0,
             silent: false,
             cancel: Cancel::No,
-            answered_by: Bytes::new(),
+            answered_by: Box::default(),
         }
+    }
+
+    /// From now on each copy of its final response gets this ACK, by this way.
+    pub(super) fn acknowledged_with(&mut self, flow: Flow, ack: Bytes) {
+        (self.flow, self.bytes) = (flow, ack);
     }
 
     /// Whether a response with this method in its CSeq may be for it (RFC 3261 section 17.1.3). A CANCEL has its INVITE's
@@ -152,7 +154,7 @@ impl<O: Copy> Endpoint<O> {
         if client.machine.has_provisional() {
             return self.send_cancel(tx, &reason, now);
         }
-        client.cancel = Cancel::Wanted(reason);
+        client.cancel = Cancel::Wanted(reason.as_ref().into());
         if let Machine::Invite(m) = &client.machine {
             client.machine = Machine::Invite(m.hush());
         }
@@ -231,8 +233,10 @@ impl<O: Copy> Endpoint<O> {
                 return None;
             }
             if let Some(client) = self.clients.get_mut(key) {
-                client.answered_by = Bytes::copy_from_slice(msg.to_tag().unwrap_or_default());
                 client.bytes = Bytes::new();
+                if client.invite {
+                    client.answered_by = msg.to_tag().unwrap_or_default().into();
+                }
             }
         }
         self.settle_cancel(key, now);
@@ -296,7 +300,7 @@ impl<O: Copy> Endpoint<O> {
         }
         let mut cancel = ClientTransaction::new(false, flow, owner, None, now);
         cancel.silent = true;
-        let cancel = self.clients.insert(cancel);
+        let cancel = self.clients.insert(Box::new(cancel));
         if let Some(client) = self.clients.get_mut(key) {
             client.cancel = Cancel::Sent(cancel);
             if let Machine::Invite(m) = &client.machine {
@@ -312,22 +316,20 @@ impl<O: Copy> Endpoint<O> {
     /// RFC 3261 section 17.1.1.3. Once composed it replaces the INVITE: nothing else is sent again from here on.
     fn acknowledge_error(&mut self, key: ClientKey, response: &Message) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let flow = client.flow;
-        if client.ack.is_none() {
+        if !client.bytes.starts_with(b"ACK ") {
             let Some(w) = companion(&client.bytes, b"ACK", response.get(Name::To)) else { return };
-            client.ack = Some((flow, w.finish()));
-            client.bytes = Bytes::new();
+            client.bytes = w.finish();
         }
-        if let Some((flow, ack)) = client.ack.clone() {
-            self.transmit(flow, ack, None);
-        }
+        let (flow, ack) = (client.flow, client.bytes.clone());
+        self.transmit(flow, ack, None);
     }
 
     /// A copy of the 2xx gets its ACK again; one of another fork gets ACK and BYE (RFC 3261 section 13.2.2.4).
     fn repeated_2xx(&mut self, key: ClientKey, msg: &Message, now: Time) {
         let Some(client) = self.clients.get(key) else { return };
-        if client.answered_by == msg.to_tag().unwrap_or_default() {
-            if let Some((flow, ack)) = client.ack.clone() {
+        if *client.answered_by == *msg.to_tag().unwrap_or_default() {
+            let (flow, ack) = (client.flow, client.bytes.clone());
+            if !ack.is_empty() {
                 self.transmit(flow, ack, None);
             }
             return;

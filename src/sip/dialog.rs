@@ -168,9 +168,9 @@ impl<O> Dialog<O> {
 
     /// The ways that a request may take once `hop` has failed, the last one first. What begins a dialog takes none: whom
     /// to try next is for others to decide.
-    pub(super) fn other_ways(&self, hop: Flow) -> SmallVec<[Flow; 2]> {
+    pub(super) fn other_ways(&self, hop: Flow) -> Vec<Flow> {
         if self.remote_tag.is_empty() {
-            return SmallVec::new();
+            return Vec::new();
         }
         let same = |f: &Flow| f.transport == hop.transport && f.listener == hop.listener;
         let home = self.home.filter(|f| same(f) && f.remote != hop.remote).map(|f| Flow { connection: 0, ..f });

@@ -2,7 +2,7 @@
 
 use super::client::ClientTransaction;
 use super::dialog::{Dialog, Peer, repaired, request_uri};
-use super::endpoint::{Endpoint, number, via};
+use super::endpoint::{Endpoint, number};
 use super::flow::Flow;
 use super::header::NameAddr;
 use super::ids::{Id, Kind};
@@ -16,12 +16,12 @@ use slotmap::{Key, KeyData};
 impl<O: Copy> Endpoint<O> {
     /// A dialog.
     pub fn dialog(&self, key: DialogKey) -> Option<&Dialog<O>> {
-        self.dialogs.get(key)
+        self.dialogs.get(key).map(Box::as_ref)
     }
 
     /// A dialog, to be changed.
     pub fn dialog_mut(&mut self, key: DialogKey) -> Option<&mut Dialog<O>> {
-        self.dialogs.get_mut(key)
+        self.dialogs.get_mut(key).map(Box::as_mut)
     }
 
     /// Another early dialog of the same INVITE: its answer forked (RFC 3261 section 12.1).
@@ -63,16 +63,18 @@ impl<O: Copy> Endpoint<O> {
         let local = msg.get(Name::To).unwrap_or_default();
         let from_uri = || request_uri(NameAddr::parse(msg.get(Name::From)?)?.uri);
         let target = peer.target.or_else(from_uri).unwrap_or_else(|| format!("sip:{}", flow.remote).into());
-        self.dialogs.insert_with_key(|key| Dialog {
-            call_id: Bytes::copy_from_slice(msg.call_id()),
-            local: repaired(local),
-            remote: peer.value,
-            remote_tag: peer.tag,
-            remote_seq: msg.cseq().map(|c| c.0),
-            routes: peer.routes,
-            target,
-            contact,
-            ..Dialog::blank(owner, ids.make(Kind::Tag, key.data().as_ffi()), flow)
+        self.dialogs.insert_with_key(|key| {
+            Box::new(Dialog {
+                call_id: Bytes::copy_from_slice(msg.call_id()),
+                local: repaired(local),
+                remote: peer.value,
+                remote_tag: peer.tag,
+                remote_seq: msg.cseq().map(|c| c.0),
+                routes: peer.routes,
+                target,
+                contact,
+                ..Dialog::blank(owner, ids.make(Kind::Tag, key.data().as_ffi()), flow)
+            })
         })
     }
 
@@ -89,7 +91,7 @@ impl<O: Copy> Endpoint<O> {
         let ids = self.ids;
         self.dialogs.insert_with_key(|key| {
             let ffi = key.data().as_ffi();
-            Dialog {
+            Box::new(Dialog {
                 call_id: Bytes::copy_from_slice(ids.make(Kind::CallId, ffi).as_bytes()),
                 local,
                 remote,
@@ -97,7 +99,7 @@ impl<O: Copy> Endpoint<O> {
                 contact,
                 home: Some(flow),
                 ..Dialog::blank(owner, ids.make(Kind::Tag, ffi), flow)
-            }
+            })
         })
     }
 
@@ -119,7 +121,7 @@ impl<O: Copy> Endpoint<O> {
         client.ways = entry.other_ways(hop);
         client.method = Method::of(method);
         client.account = entry.account;
-        let tx = self.clients.insert(client);
+        let tx = self.clients.insert(Box::new(client));
         let branch = self.branch(tx);
         let entry = self.dialogs.get_mut(dialog)?;
         entry.local_seq += 1;
@@ -157,7 +159,7 @@ impl<O: Copy> Endpoint<O> {
             w.finish_body(body)
         };
         if let Some(tx) = invite.and_then(|key| self.clients.get_mut(key)) {
-            tx.ack = Some((hop, bytes.clone()));
+            tx.acknowledged_with(hop, bytes.clone());
         }
         self.transmit(hop, bytes, None);
     }
@@ -167,7 +169,7 @@ impl<O: Copy> Endpoint<O> {
         // RFC 3261 section 12.2.1.1: a strict router's URI stands in the request line, the target behind the other routes.
         let strict = entry.strict_router();
         let mut w = Writer::request(method, strict.unwrap_or(&entry.target));
-        via(&mut w, &self.locals, hop, branch);
+        self.via(&mut w, hop, branch);
         w.header_num("Max-Forwards", u64::from(max_forwards));
         for route in entry.routes.iter().skip(usize::from(strict.is_some())) {
             w.header("Route", route);

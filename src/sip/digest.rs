@@ -104,6 +104,11 @@ impl Ha1 {
     pub fn new(algorithm: Algorithm, user: &[u8], realm: &[u8], password: &[u8]) -> Self {
         Self(algorithm.hash(&[user, realm, password]))
     }
+
+    /// Its hexadecimal digits: a secret, for what is derived from it.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 impl std::fmt::Debug for Ha1 {

@@ -12,8 +12,9 @@ use super::dialog::Dialog;
 use super::flow::{Flow, Locals, Transport};
 use super::ids::{COOKIE, Id, Ids, Kind};
 use super::late::Late;
+use super::overload::{Load, Neighbours};
 use super::scan::{Faults, Message, Method};
-use super::server::{Answered, ReplyHead, ServerTransaction, transaction_hash};
+use super::server::{Answered, ReplyHead, ServerTransaction, reply_flow, transaction_hash};
 use super::timer::TimerWheel;
 use super::write::Writer;
 use super::{ClientKey, DialogKey, ServerKey};
@@ -23,6 +24,7 @@ use slotmap::{Key, KeyData, SlotMap};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A message to send. `client` says whose transaction fails if it cannot be sent.
@@ -79,13 +81,17 @@ enum Timed {
 pub struct Endpoint<O> {
     pub(super) ids: Ids,
     pub(super) locals: Arc<Locals>,
-    pub(super) clients: SlotMap<ClientKey, ClientTransaction<O>>,
-    pub(super) servers: SlotMap<ServerKey, ServerTransaction>,
-    pub(super) dialogs: SlotMap<DialogKey, Dialog<O>>,
+    // In boxes: a slot map never shrinks, and after a rush its slots are all that stays.
+    pub(super) clients: SlotMap<ClientKey, Box<ClientTransaction<O>>>,
+    pub(super) servers: SlotMap<ServerKey, Box<ServerTransaction>>,
+    pub(super) dialogs: SlotMap<DialogKey, Box<Dialog<O>>>,
     index: HashMap<u64, ServerKey, BuildHasherDefault<Prehashed>>,
     /// The dialogs of earlier runs, by our tags.
     pub(super) restored: HashMap<Id, DialogKey>,
     pub(super) late: Late,
+    /// What we tell our neighbours of ourselves, and they us.
+    pub(super) load: Arc<Load>,
+    pub(super) neighbours: Neighbours,
     secret: u64,
     timers: TimerWheel<Timed>,
     due: Vec<(Time, Timed)>,
@@ -107,6 +113,8 @@ impl<O: Copy> Endpoint<O> {
             index: HashMap::default(),
             restored: HashMap::new(),
             late: Late::default(),
+            load: Arc::default(),
+            neighbours: Neighbours::default(),
             secret,
             timers: TimerWheel::new(now),
             due: Vec::new(),
@@ -119,6 +127,22 @@ impl<O: Copy> Endpoint<O> {
     /// What our listeners call themselves.
     pub fn locals(&self) -> &Locals {
         &self.locals
+    }
+
+    /// How full we are is said by this from now on.
+    #[must_use]
+    pub fn with_load(self, load: Arc<Load>) -> Self {
+        Self { load, ..self }
+    }
+
+    /// The neighbours that may ask us to hold new calls back (RFC 7339).
+    pub fn obey(&mut self, neighbours: &[SocketAddr]) {
+        self.neighbours.are(neighbours);
+    }
+
+    /// Whether a new call is to be kept from whoever is there, as they wish. Never to be asked about an emergency call or a callback.
+    pub fn spares(&mut self, flow: Flow, now: Time) -> bool {
+        self.neighbours.spares(flow, now)
     }
 
     /// New names for our listeners; dialogs keep the Contact that they told.
@@ -258,7 +282,7 @@ impl<O: Copy> Endpoint<O> {
     fn receive_invite(&mut self, flow: Flow, msg: Message, hash: u64, now: Time) -> Option<Event<O>> {
         let merge = merge_hash(self.secret, &msg);
         let first = merge.and_then(|m| self.index.get(&m)).copied();
-        if let Some(first) = first.filter(|k| self.servers.get(*k).is_some_and(ServerTransaction::is_pending)) {
+        if let Some(first) = first.filter(|k| self.servers.get(*k).is_some_and(|tx| tx.is_pending())) {
             // RULES B5: not before the first one knows that it is being served.
             self.say_trying(first, now);
             self.reply_stateless(flow, &msg, 482, &[]);
@@ -274,11 +298,17 @@ impl<O: Copy> Endpoint<O> {
 
     fn receive_ack(&mut self, msg: Message, now: Time) -> Option<Event<O>> {
         let hash = transaction_hash(self.secret, &msg, b"INVITE");
-        if let Some(tx) = self.find_server(hash, &msg) {
+        let tx = self.find_server(hash, &msg);
+        // The ACK of a 2xx is its dialog's, even from those who repeat the INVITE's branch in it: a BYE may wait for it.
+        let accepted = tx.and_then(|tx| self.servers.get(tx)?.accepted());
+        if let Some(tx) = tx.filter(|_| accepted.is_none()) {
             self.server_ack(tx, now);
             return None;
         }
-        let dialog = self.find_dialog(msg.to_tag()?, &msg)?;
+        let dialog = match msg.to_tag() {
+            Some(tag) => self.find_dialog(tag, &msg)?,
+            None => accepted?,
+        };
         let entry = self.dialogs.get_mut(dialog)?;
         let owner = entry.owner;
         let tx = entry.answered.take()?;
@@ -299,7 +329,7 @@ impl<O: Copy> Endpoint<O> {
             return None;
         };
         self.reply_stateless(flow, &msg, 200, &[]);
-        let pending = self.servers.get(tx).is_some_and(ServerTransaction::is_pending);
+        let pending = self.servers.get(tx).is_some_and(|tx| tx.is_pending());
         pending.then_some(Event::Cancelled { tx, msg })
     }
 
@@ -315,6 +345,9 @@ impl<O: Copy> Endpoint<O> {
             self.strays += 1;
             return None;
         };
+        if let (Some(client), Some(via)) = (self.clients.get(key), msg.top_via()) {
+            self.neighbours.hear(client.flow, &via, now);
+        }
         self.client_response(key, msg, now)
     }
 
@@ -325,9 +358,9 @@ impl<O: Copy> Endpoint<O> {
 
     fn open_server(&mut self, hash: u64, flow: Flow, msg: &Message, now: Time) -> ServerKey {
         let invite = msg.method() == Method::Invite;
-        let tx = ServerTransaction::new(invite, flow, ReplyHead::new(msg, flow), hash, now);
+        let tx = ServerTransaction::new(invite, reply_flow(msg, flow), ReplyHead::new(msg, flow, &self.load), hash, now);
         let deadline = tx.deadline;
-        let key = self.servers.insert(tx);
+        let key = self.servers.insert(Box::new(tx));
         self.index.insert(hash, key);
         self.arm_server(key, deadline);
         key
@@ -338,7 +371,7 @@ impl<O: Copy> Endpoint<O> {
         let hash = answered.hash;
         let tx = ServerTransaction::reopened(answered, dialog, until, now);
         let deadline = tx.deadline;
-        let key = self.servers.insert(tx);
+        let key = self.servers.insert(Box::new(tx));
         self.index.insert(hash, key);
         self.arm_server(key, deadline);
         key
@@ -360,6 +393,13 @@ impl<O: Copy> Endpoint<O> {
         if self.index.get(&merge) == Some(&key) {
             self.index.remove(&merge);
         }
+    }
+
+    /// Writes our Via for a request that goes this way.
+    pub(super) fn via(&self, w: &mut Writer, flow: Flow, branch: &Id) {
+        let (transport, sent_by) = (flow.transport.via().as_bytes(), self.locals.of(flow).sent_by.as_bytes());
+        let (asks, offer) = (asks(flow).as_bytes(), self.neighbours.offer(flow));
+        w.header_parts("Via", &[b"SIP/2.0/", transport, b" ", sent_by, b";branch=z9hG4bK", branch.as_bytes(), asks, offer]);
     }
 
     pub(super) fn branch(&self, tx: ClientKey) -> Id {
@@ -387,11 +427,12 @@ impl<O: Copy> Endpoint<O> {
 impl<O: Copy> Endpoint<O> {
     /// Begins a client transaction for a request that is composed elsewhere: its key and the whole Via value to use.
     pub fn begin_plain(&mut self, flow: Flow, owner: O, now: Time) -> (ClientKey, String) {
-        let tx = self.clients.insert(ClientTransaction::new(false, flow, owner, None, now));
+        let tx = self.clients.insert(Box::new(ClientTransaction::new(false, flow, owner, None, now)));
         let branch = self.branch(tx);
         let local = self.locals.of(flow);
         let branch = String::from_utf8_lossy(branch.as_bytes());
-        (tx, format!("SIP/2.0/{} {};branch=z9hG4bK{branch}{}", flow.transport.via(), local.sent_by, asks(flow)))
+        let offer = String::from_utf8_lossy(self.neighbours.offer(flow));
+        (tx, format!("SIP/2.0/{} {};branch=z9hG4bK{branch}{}{offer}", flow.transport.via(), local.sent_by, asks(flow)))
     }
 
     /// An id for a Call-ID or tag of such a request.
@@ -417,14 +458,7 @@ fn asks(flow: Flow) -> &'static str {
     if flow.transport == Transport::Tls { ";rport;alias" } else { ";rport" }
 }
 
-/// Writes our Via.
-pub(super) fn via(w: &mut Writer, locals: &Locals, flow: Flow, branch: &Id) {
-    let transport = flow.transport.via().as_bytes();
-    let sent_by = locals.of(flow).sent_by.as_bytes();
-    w.header_parts("Via", &[b"SIP/2.0/", transport, b" ", sent_by, b";branch=z9hG4bK", branch.as_bytes(), asks(flow).as_bytes()]);
-}
-
-/// The same with a branch that is there already.
+/// Writes a Via of ours with a branch that is there already.
 pub(super) fn via_of(w: &mut Writer, locals: &Locals, flow: Flow, branch: &[u8]) {
     let transport = flow.transport.via().as_bytes();
     let (sent_by, asks) = (locals.of(flow).sent_by.as_bytes(), asks(flow).as_bytes());

@@ -206,7 +206,7 @@ impl<O: Copy> Endpoint<O> {
             confirmed: true,
             ..Dialog::blank(owner, local_tag, flow)
         };
-        let key = self.dialogs.insert(dialog);
+        let key = self.dialogs.insert(Box::new(dialog));
         self.restored.insert(local_tag, key);
         Some(key)
     }

@@ -104,7 +104,7 @@ impl<O: Copy> Endpoint<O> {
             ..Dialog::blank(owner, tag, flow)
         };
         dialog.learn(Peer::of_response(msg), true);
-        let key = self.dialogs.insert(dialog);
+        let key = self.dialogs.insert(Box::new(dialog));
         self.acknowledge(key, b"", b"");
         if times == 0 {
             self.hang_up(key, reason, owner, now);

@@ -6,6 +6,7 @@
 //!
 //! Read [`endpoint::Endpoint`] first, then [`scan::Message`].
 
+pub mod browser;
 pub mod compose;
 pub mod dialog;
 pub mod digest;
@@ -16,6 +17,7 @@ pub mod header;
 pub mod ids;
 pub mod kept;
 pub mod offer;
+pub mod overload;
 pub mod relayed;
 pub mod scan;
 pub mod sdes;
@@ -34,6 +36,7 @@ pub use challenged::Request;
 pub use endpoint::{Endpoint, Event, Transmit};
 pub use flow::{Flow, Local, Locals, Transport};
 pub use scan::{Message, Method, Name};
+pub use server::stateless;
 
 slotmap::new_key_type! {
     /// Names a request of ours.

@@ -146,24 +146,27 @@ pub struct Keys {
 
 /// The lines before the first `m=`, or one `m=` and what follows.
 #[derive(Default)]
-struct Section<'a> {
-    line: Option<MediaLine<'a>>,
-    lines: Vec<&'a str>,
+pub(super) struct Section<'a> {
+    pub(super) line: Option<MediaLine<'a>>,
+    pub(super) lines: Vec<&'a str>,
 }
 
-struct MediaLine<'a> {
-    media: &'a str,
-    port: u16,
-    protocol: &'a str,
+pub(super) struct MediaLine<'a> {
+    pub(super) media: &'a str,
+    pub(super) port: u16,
+    pub(super) protocol: &'a str,
+    /// What follows.
+    pub(super) formats: &'a str,
 }
 
-struct Sections<'a> {
-    session: Section<'a>,
-    streams: Vec<Section<'a>>,
+/// A description, line by line.
+pub(super) struct Sections<'a> {
+    pub(super) session: Section<'a>,
+    pub(super) streams: Vec<Section<'a>>,
 }
 
 impl<'a> Sections<'a> {
-    fn of(sdp: &'a [u8]) -> Self {
+    pub(super) fn of(sdp: &'a [u8]) -> Self {
         let mut all = Self { session: Section::default(), streams: Vec::new() };
         for line in lines(sdp) {
             // What is not UTF-8 says nothing of what is looked for here.
@@ -181,7 +184,7 @@ impl<'a> Sections<'a> {
 
 impl<'a> Section<'a> {
     /// The values of an attribute.
-    fn attributes(&self, name: &'static str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn attributes(&self, name: &'static str) -> impl Iterator<Item = &'a str> {
         self.lines.iter().filter_map(move |l| l.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
     }
 
@@ -190,7 +193,7 @@ impl<'a> Section<'a> {
         self.lines.iter().find_map(|l| l.strip_prefix("c=")).map(address)
     }
 
-    fn direction(&self) -> Option<&'a str> {
+    pub(super) fn direction(&self) -> Option<&'a str> {
         let known = ["sendrecv", "sendonly", "recvonly", "inactive"];
         self.lines.iter().filter_map(|l| l.strip_prefix("a=")).find(|a| known.contains(a))
     }
@@ -198,9 +201,14 @@ impl<'a> Section<'a> {
 
 impl<'a> MediaLine<'a> {
     fn of(value: &'a str) -> Option<Self> {
-        let mut words = value.split_ascii_whitespace();
-        let (media, port, protocol) = (words.next()?, words.next()?, words.next()?);
-        Some(Self { media, port: port.split('/').next()?.parse().ok()?, protocol })
+        let next = |text: &'a str| {
+            let text = text.trim_ascii_start();
+            Some(text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""))).filter(|(word, _)| !word.is_empty())
+        };
+        let (media, rest) = next(value)?;
+        let (port, rest) = next(rest)?;
+        let (protocol, formats) = next(rest)?;
+        Some(Self { media, port: port.split('/').next()?.parse().ok()?, protocol, formats })
     }
 }
 
@@ -269,21 +277,29 @@ fn flush(out: &mut BytesMut, pending: &mut String) {
     pending.clear();
 }
 
-/// The `m=` line with our port and protocol, or with port 0; its formats as they are.
+/// The `m=` line with our port and protocol, or with port 0; its formats as they are. Where a refused one lacks a word
+/// it gets one, so that whoever reads it next finds four (RFC 8866 section 5.14).
 fn put_media_line(out: &mut BytesMut, value: &[u8], ours: Option<&Ours<'_>>) {
     let (media, rest) = word(value);
     let (_port, rest) = word(rest);
     let (protocol, formats) = word(rest);
-    let formats = formats.trim_ascii_start();
-    let end = value.get(value.trim_ascii_end().len()..).unwrap_or_default();
-    let formats = if formats.is_empty() { end } else { formats };
     out.put_slice(b"m=");
-    out.put_slice(media);
+    out.put_slice(or(media, b"audio"));
     let port = ours.map_or(0, |o| o.at.port());
     out.put_slice(format!(" {port} ").as_bytes());
-    out.put_slice(ours.and_then(|o| o.protocol).map_or(protocol, str::as_bytes));
-    out.put_slice(b" ");
-    out.put_slice(formats);
+    out.put_slice(or(ours.and_then(|o| o.protocol).map_or(protocol, str::as_bytes), b"RTP/AVP"));
+    let formats = formats.trim_ascii_start();
+    if !formats.is_empty() || ours.is_none() {
+        out.put_slice(b" ");
+        out.put_slice(or(formats, b"0"));
+    }
+    if formats.is_empty() {
+        out.put_slice(value.rsplit(|b| !matches!(b, b'\r' | b'\n')).next().unwrap_or_default());
+    }
+}
+
+fn or<'a>(word: &'a [u8], missing: &'a [u8]) -> &'a [u8] {
+    if word.is_empty() { missing } else { word }
 }
 
 /// The first word, and what follows it.
@@ -499,6 +515,15 @@ mod tests {
         assert!(secure.ends_with(&want), "{secure}");
         let beyond = sdp(&format!("{HEAD}m=audio 4000 RTP/SAVP 0; a=crypto:1 F8_128_HMAC_SHA1_80 inline:x"));
         assert!(Described::of(&beyond).expect("a stream").is_beyond_us());
+    }
+
+    #[test]
+    fn a_stream_without_formats_is_written_once_and_for_all() {
+        for line in ["m=audio 4000 15\r\n", "m=audio 4000 15 \r\n", "m=audio\r\n", "m=\n"] {
+            let text = format!("v=0\r\n{line}m=audio 4000 RTP/AVP 0\r\n");
+            let once = refused(text.as_bytes(), ours());
+            assert_eq!(refused(&once, ours()), once);
+        }
     }
 
     #[test]

@@ -444,6 +444,8 @@ mod tests {
             (": x\r\n", Faults::BAD_HEADER_LINE),
             ("X: a\rVia: b\r\n", Faults::BARE_CR),
             ("Via: SIP/2.0/UDP h;;,;\r\n", Faults::BAD_VIA),
+            ("Via: ,,,\r\n", Faults::BAD_VIA),
+            ("Contact: ,\r\n", Faults::BAD_CONTACT),
             ("Max-Forwards: -1\r\n", Faults::BAD_MAX_FORWARDS),
             ("Contact: \"\" <>\r\n", Faults::BAD_CONTACT),
         ] {

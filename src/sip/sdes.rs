@@ -5,6 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
 /// A crypto suite that we speak.
@@ -16,10 +17,12 @@ pub enum Suite {
     AesCm128Sha1Tag32,
     /// `AEAD_AES_256_GCM`
     AesGcm256,
+    /// `AEAD_AES_128_GCM`: browsers', by DTLS alone (RFC 7714 section 14.2).
+    AesGcm128,
 }
 
 impl Suite {
-    /// All of them, as we offer them: what everybody has comes first.
+    /// Those of session descriptions, as we offer them: what everybody has comes first.
     pub const ALL: [Self; 3] = [Self::AesCm128Sha1Tag80, Self::AesGcm256, Self::AesCm128Sha1Tag32];
 
     /// Its name in `a=crypto`.
@@ -28,13 +31,14 @@ impl Suite {
             Self::AesCm128Sha1Tag80 => "AES_CM_128_HMAC_SHA1_80",
             Self::AesCm128Sha1Tag32 => "AES_CM_128_HMAC_SHA1_32",
             Self::AesGcm256 => "AEAD_AES_256_GCM",
+            Self::AesGcm128 => "AEAD_AES_128_GCM",
         }
     }
 
     /// Bytes of master key.
     pub const fn key_len(self) -> usize {
         match self {
-            Self::AesCm128Sha1Tag80 | Self::AesCm128Sha1Tag32 => 16,
+            Self::AesCm128Sha1Tag80 | Self::AesCm128Sha1Tag32 | Self::AesGcm128 => 16,
             Self::AesGcm256 => 32,
         }
     }
@@ -43,7 +47,7 @@ impl Suite {
     pub const fn salt_len(self) -> usize {
         match self {
             Self::AesCm128Sha1Tag80 | Self::AesCm128Sha1Tag32 => 14,
-            Self::AesGcm256 => 12,
+            Self::AesGcm256 | Self::AesGcm128 => 12,
         }
     }
 
@@ -73,6 +77,11 @@ impl Key {
     /// Master key and master salt.
     pub fn parts(&self) -> (&[u8], &[u8]) {
         self.material.split_at(self.suite.key_len().min(self.material.len()))
+    }
+
+    /// Of a master key and a master salt; `None` where they are not as long as the suite has them.
+    pub fn from_parts(suite: Suite, key: &[u8], salt: &[u8]) -> Option<Self> {
+        Self::of(suite, [key, salt].concat()).filter(|_| key.len() == suite.key_len())
     }
 
     fn of(suite: Suite, material: Vec<u8>) -> Option<Self> {
@@ -120,6 +129,29 @@ impl KeyRing {
         let before = Suite::ALL.into_iter().take_while(|s| *s != suite).map(Suite::material_len).sum::<usize>();
         Key::of(suite, self.0.get(before..before + suite.material_len())?.to_vec())
     }
+}
+
+impl KeyRing {
+    /// Our name and password in ICE for the `round`th time that it begins, and the source of what a browser hears (RFC 8839
+    /// section 5.4: at least 24 and 128 bits). Made of the same bytes, of which they tell nothing.
+    pub fn ice(&self, round: u8) -> Ice {
+        let made = |label: u8| Sha256::new().chain_update(b"ice").chain_update([label, round]).chain_update(&self.0).finalize();
+        let (ufrag, password, source) = (made(0), made(1), Sha256::new().chain_update(b"ssrc").chain_update(&self.0).finalize());
+        let text = |bytes: &[u8]| STANDARD_NO_PAD.encode(bytes);
+        let ssrc = source.iter().take(4).fold(0, |all, byte| all << 8 | u32::from(*byte));
+        Ice { ufrag: text(&ufrag[..6]), password: text(&password[..24]), ssrc }
+    }
+}
+
+/// Who we are to a browser. Not for logs: no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ice {
+    /// Our name.
+    pub ufrag: String,
+    /// Our password.
+    pub password: String,
+    /// Our source of RTP.
+    pub ssrc: u32,
 }
 
 impl From<KeyRing> for String {

@@ -1,15 +1,16 @@
 //! The endpoint's server side: requests to us and what we answer.
 
-use super::endpoint::{Endpoint, Event};
+use super::endpoint::{Endpoint, Event, number};
 use super::flow::Flow;
 use super::header::{Via, first_value, host_is, split_params, unfold};
 use super::ids::{COOKIE, Kind};
-use super::scan::{Header, Message, Name};
+use super::overload::{self, Load};
+use super::scan::{Message, Name};
 use super::transaction::{InviteServer, Server, Todo};
 use super::write::{Writer, reason_phrase};
 use super::{DialogKey, ServerKey};
 use crate::words::Time;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use slotmap::Key;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::SocketAddr;
@@ -31,9 +32,9 @@ pub(super) struct ServerTransaction {
 }
 
 impl ServerTransaction {
+    /// `flow` is the responses' way.
     pub(super) fn new(invite: bool, flow: Flow, reply: ReplyHead, hash: u64, now: Time) -> Self {
         let machine = if invite { Machine::Invite(InviteServer::new(now)) } else { Machine::Other(Server::new(now)) };
-        let flow = Flow { remote: reply.remote, ..flow };
         let mut tx = Self { machine, flow, reply, hash, merge: 0, deadline: None, last: Bytes::new(), dialog: None };
         tx.deadline = tx.next_deadline();
         tx
@@ -43,7 +44,7 @@ impl ServerTransaction {
     pub(super) fn reopened(answered: Answered, dialog: DialogKey, until: Time, now: Time) -> Self {
         let Answered { hash, via, flow, last } = answered;
         let machine = Machine::Invite(InviteServer::answered(until, now, !last.is_empty()));
-        let reply = ReplyHead { via: via.len(), head: via, to: Bytes::new(), to_has_tag: true, remote: flow.remote };
+        let reply = ReplyHead { via: via.len(), to: via.len(), fields: via, to_has_tag: true, is_spent: true };
         let mut tx = Self { machine, flow, reply, hash, merge: 0, deadline: None, last, dialog: Some(dialog) };
         tx.deadline = tx.next_deadline();
         tx
@@ -51,13 +52,17 @@ impl ServerTransaction {
 
     /// What is to be known of an answered INVITE in another run.
     pub(super) fn answered(&self) -> Answered {
-        let via = self.reply.head.slice(..self.reply.via.min(self.reply.head.len()));
-        Answered { hash: self.hash, via, flow: self.flow, last: self.last.clone() }
+        Answered { hash: self.hash, via: self.reply.via(), flow: self.flow, last: self.last.clone() }
     }
 
     /// Whether it is an INVITE without a final response.
     pub(super) const fn is_pending(&self) -> bool {
         matches!(self.machine, Machine::Invite(InviteServer::Proceeding { .. }))
+    }
+
+    /// The dialog of an INVITE that was answered by a 2xx.
+    pub(super) fn accepted(&self) -> Option<DialogKey> {
+        self.dialog.filter(|_| matches!(self.machine, Machine::Invite(InviteServer::Accepted { .. })))
     }
 
     fn next_deadline(&self) -> Option<Time> {
@@ -82,51 +87,69 @@ pub(super) struct Answered {
     pub(super) last: Bytes,
 }
 
-/// What every response to a request repeats from it (RFC 3261 section 8.2.6.2), and where they go.
+/// What every response to a request repeats from it (RFC 3261 section 8.2.6.2).
 pub(super) struct ReplyHead {
-    /// Via, Record-Route, From, Call-ID, CSeq: whole fields.
-    head: Bytes,
+    /// Via, Record-Route, From, Call-ID, CSeq: whole fields; then To without its line end.
+    fields: Bytes,
     /// How much of it is the topmost Via.
     via: usize,
-    /// The To field without its line end.
-    to: Bytes,
+    /// Where To begins.
+    to: usize,
     to_has_tag: bool,
-    remote: SocketAddr,
+    /// Only the topmost Via is left, to know copies of the request: the final response was composed.
+    is_spent: bool,
 }
 
 impl ReplyHead {
     /// Copies what there is; what the request lacks, its answer lacks as well (RULES R4).
-    pub(super) fn new(msg: &Message, flow: Flow) -> Self {
-        let mut head = Writer::with_buf(BytesMut::with_capacity(512));
-        let mut to = Bytes::new();
+    pub(super) fn new(msg: &Message, flow: Flow, load: &Load) -> Self {
+        let mut head = Writer::fields();
+        let mut to_field = None;
         let mut via = 0;
         for h in msg.headers() {
             match h.name {
                 Name::Via if via == 0 => {
-                    top_via(&mut head, msg.value(h), flow);
+                    top_via(&mut head, msg.value(h), flow, load);
                     via = head.len();
                 }
                 Name::Via | Name::RecordRoute | Name::From | Name::CallId | Name::CSeq => {
                     head.copy(msg, h);
                 }
-                Name::To if to.is_empty() => to = to_field(msg, h),
+                Name::To if to_field.is_none() => to_field = Some(h),
                 _ => {}
             }
         }
-        Self { head: head.into_fields(), via, to, to_has_tag: msg.to_tag().is_some(), remote: reply_address(msg, flow) }
+        let to = head.len();
+        if let Some(h) = to_field {
+            head.copy(msg, h);
+        }
+        Self { fields: head.into_fields(), via, to, to_has_tag: msg.to_tag().is_some(), is_spent: false }
     }
 
     /// Whether this is the head for a copy of `msg`: the same branch, byte for byte.
     pub(super) fn is_of(&self, msg: &Message) -> bool {
         let branch = msg.top_via().and_then(|v| v.branch()).unwrap_or_default();
-        self.head.get(..self.via).is_some_and(|via| memchr::memmem::find(via, branch).is_some())
+        self.fields.get(..self.via).is_some_and(|via| memchr::memmem::find(via, branch).is_some())
+    }
+
+    /// Gives up what only responses need.
+    fn spend(&mut self) {
+        if !self.is_spent {
+            self.fields = Bytes::copy_from_slice(self.fields.get(..self.via).unwrap_or_default());
+            (self.to, self.is_spent) = (self.via, true);
+        }
+    }
+
+    fn via(&self) -> Bytes {
+        self.fields.slice(..self.via.min(self.fields.len()))
     }
 
     fn compose(&self, status: u16, tag: &[u8]) -> Writer {
         let mut w = Writer::response(status, reason_phrase(status).as_bytes());
-        w.raw(&self.head);
-        if !self.to.is_empty() {
-            w.raw(&self.to);
+        let (head, to) = self.fields.split_at(self.to.min(self.fields.len()));
+        w.raw(head);
+        if !to.is_empty() {
+            w.raw(to.trim_ascii_end());
             if !self.to_has_tag && !tag.is_empty() {
                 w.raw(b";tag=");
                 w.raw(tag);
@@ -141,15 +164,19 @@ impl<O: Copy> Endpoint<O> {
     /// Begins a response outside any dialog; `None` if the transaction is gone.
     pub fn reply(&self, tx: ServerKey, status: u16) -> Option<Writer> {
         let tag = self.ids.make(Kind::CallId, tx.data().as_ffi());
-        Some(self.servers.get(tx)?.reply.compose(status, if status == 100 { b"" } else { tag.as_bytes() }))
+        Some(self.reply_head(tx)?.compose(status, if status == 100 { b"" } else { tag.as_bytes() }))
     }
 
     /// Begins a response inside a dialog of ours: with its tag, and its Contact.
     pub fn reply_in(&self, tx: ServerKey, dialog: DialogKey, status: u16) -> Option<Writer> {
         let dialog = self.dialogs.get(dialog)?;
-        let mut w = self.servers.get(tx)?.reply.compose(status, dialog.local_tag.as_bytes());
+        let mut w = self.reply_head(tx)?.compose(status, dialog.local_tag.as_bytes());
         w.header("Contact", &dialog.contact);
         Some(w)
+    }
+
+    fn reply_head(&self, tx: ServerKey) -> Option<&ReplyHead> {
+        self.servers.get(tx).map(|tx| &tx.reply).filter(|reply| !reply.is_spent)
     }
 
     /// Sends a response. A 2xx to an INVITE names the dialog whose ACK it waits for.
@@ -160,6 +187,9 @@ impl<O: Copy> Endpoint<O> {
         match &mut tx.machine {
             Machine::Invite(m) => *m = m.on_send(status, now, reliable),
             Machine::Other(m) => *m = m.on_send(status, now, reliable),
+        }
+        if status >= 200 {
+            tx.reply.spend();
         }
         tx.last = bytes.clone();
         tx.dialog = dialog;
@@ -204,7 +234,7 @@ impl<O: Copy> Endpoint<O> {
         if msg.method_bytes() == b"ACK" {
             return true;
         }
-        let head = ReplyHead::new(msg, flow);
+        let head = ReplyHead::new(msg, flow, &self.load);
         let hash = transaction_hash(self.secret(), msg, b"");
         let tag = self.ids.make(Kind::CallId, hash);
         let mut w = head.compose(status, tag.as_bytes());
@@ -215,7 +245,7 @@ impl<O: Copy> Endpoint<O> {
         if bytes.len() > most {
             return false;
         }
-        self.transmit(Flow { remote: head.remote, ..flow }, bytes, None);
+        self.transmit(reply_flow(msg, flow), bytes, None);
         true
     }
 
@@ -318,7 +348,7 @@ pub(super) fn transaction_hash(secret: u64, msg: &Message, method: &[u8]) -> u64
 }
 
 /// RFC 3261 section 18.2.1 and RFC 3581 section 4: what the packet's source says beats whatever the Via says.
-fn top_via(head: &mut Writer, value: &[u8], flow: Flow) {
+fn top_via(head: &mut Writer, value: &[u8], flow: Flow, load: &Load) {
     let (first, rest) = first_value(value);
     let via = Via::parse(first);
     let wants_rport = via.as_ref().is_some_and(|v| v.param("rport").is_some());
@@ -328,15 +358,18 @@ fn top_via(head: &mut Writer, value: &[u8], flow: Flow) {
         let name = part.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
         if i == 0 {
             head.raw(&unfold(part));
-        } else if !name.eq_ignore_ascii_case(b"received") && !name.eq_ignore_ascii_case(b"rport") {
+        } else if !name.eq_ignore_ascii_case(b"received") && !name.eq_ignore_ascii_case(b"rport") && !overload::is_ours(name) {
             head.raw(b";").raw(&unfold(part));
         }
     }
     if !same_host || wants_rport {
-        head.raw(format!(";received={}", flow.remote.ip()).as_bytes());
+        head.raw_fmt(format_args!(";received={}", flow.remote.ip()));
     }
     if wants_rport {
-        head.raw(format!(";rport={}", flow.remote.port()).as_bytes());
+        head.raw(b";rport=").raw(number(flow.remote.port().into()).as_bytes());
+    }
+    if via.as_ref().is_some_and(overload::is_offered) {
+        load.say(head);
     }
     if !rest.is_empty() {
         head.raw(b", ").raw(&unfold(rest));
@@ -344,19 +377,21 @@ fn top_via(head: &mut Writer, value: &[u8], flow: Flow) {
     head.raw(b"\r\n");
 }
 
-/// The To field, folds and all, without its line end.
-fn to_field(msg: &Message, h: &Header) -> Bytes {
-    let mut w = Writer::with_buf(BytesMut::with_capacity(128));
-    w.copy(msg, h);
-    let field = w.into_fields();
-    field.slice(..field.len() - b"\r\n".len())
+/// A response to a request of which nothing is kept; its tag is the same on every copy (RFC 3261 section 8.2.7).
+pub fn stateless(msg: &Message, flow: Flow, load: &Load, status: u16, more: &[(&str, &[u8])]) -> (Flow, Bytes) {
+    let mut w = ReplyHead::new(msg, flow, load).compose(status, b"busy");
+    for (name, value) in more {
+        w.header(name, value);
+    }
+    (reply_flow(msg, flow), w.finish())
 }
 
 /// RFC 3261 section 18.2.2, RFC 3581 section 4: back to the packet's source; to its port with `rport`, else to the Via's.
-fn reply_address(msg: &Message, flow: Flow) -> SocketAddr {
-    let Some(via) = msg.top_via() else { return flow.remote };
-    if flow.transport.is_reliable() || via.param("rport").is_some() {
-        return flow.remote;
+pub(super) fn reply_flow(msg: &Message, flow: Flow) -> Flow {
+    match msg.top_via() {
+        Some(via) if !flow.transport.is_reliable() && via.param("rport").is_none() => {
+            Flow { remote: SocketAddr::new(flow.remote.ip(), via.port.unwrap_or(5060)), ..flow }
+        }
+        _ => flow,
     }
-    SocketAddr::new(flow.remote.ip(), via.port.unwrap_or(5060))
 }

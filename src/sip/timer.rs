@@ -104,6 +104,8 @@ impl<T: Copy> TimerWheel<T> {
         self.len -= before - entries.len();
         if entries.is_empty() {
             self.occupied[slot / 64] &= !(1 << (slot % 64));
+            // A storm would leave long ones behind.
+            *entries = Vec::new();
         }
     }
 }

@@ -1,40 +1,58 @@
 //! The writer: one message composed front to back into one buffer.
 //!
+//! The buffer is lent by the thread and goes back to it; the message leaves as a copy of just its size, since transactions
+//! keep what they sent for half a minute.
+//!
 //! Not a builder: fields leave in the order in which they are written. Fields of another message are copied byte for
 //! byte ([`Writer::copy`]); a value that is written anew never carries a CR or LF, so nobody outside can add a header field
 //! through one.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::sip::scan::{Header, Message};
 
 /// A message under way.
 pub struct Writer {
-    buf: BytesMut,
+    buf: Vec<u8>,
+}
+
+thread_local! {
+    /// The buffer of this thread's last message.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.buf.capacity() <= LARGEST_SPARE {
+            SPARE.set(std::mem::take(&mut self.buf));
+        }
+    }
 }
 
 impl Writer {
     /// Begins a request. Blanks and controls in the URI leave escaped.
     pub fn request(method: &[u8], uri: &[u8]) -> Self {
-        Self::with_buf(BytesMut::with_capacity(USUAL_SIZE)).request_line(method, uri)
+        Self::fields().request_line(method, uri)
     }
 
     /// Begins a response.
     pub fn response(status: u16, reason: &[u8]) -> Self {
-        Self::with_buf(BytesMut::with_capacity(USUAL_SIZE)).status_line(status, reason)
+        Self::fields().status_line(status, reason)
     }
 
-    /// Takes a buffer to write into, behind what it holds; a start line must follow, by [`Writer::request_line`] or
-    /// [`Writer::status_line`].
-    pub const fn with_buf(buf: BytesMut) -> Self {
+    /// Begins header fields without a start line: they end with [`Writer::into_fields`].
+    pub fn fields() -> Self {
+        let mut buf = SPARE.take();
+        buf.clear();
+        buf.reserve(USUAL_SIZE);
         Self { buf }
     }
 
-    /// Writes the start line of a request.
     #[must_use]
-    pub fn request_line(mut self, method: &[u8], uri: &[u8]) -> Self {
+    fn request_line(mut self, method: &[u8], uri: &[u8]) -> Self {
         self.put_escaped(method);
         self.buf.put_u8(b' ');
         self.put_escaped(uri);
@@ -42,9 +60,8 @@ impl Writer {
         self
     }
 
-    /// Writes the start line of a response.
     #[must_use]
-    pub fn status_line(mut self, status: u16, reason: &[u8]) -> Self {
+    fn status_line(mut self, status: u16, reason: &[u8]) -> Self {
         self.put_fmt(format_args!("SIP/2.0 {status} "));
         self.put_clean(reason);
         self.buf.put_slice(b"\r\n");
@@ -102,6 +119,12 @@ impl Writer {
         self
     }
 
+    /// The same, formatted.
+    pub fn raw_fmt(&mut self, value: fmt::Arguments<'_>) -> &mut Self {
+        self.put_fmt(value);
+        self
+    }
+
     /// How much was written so far.
     pub fn len(&self) -> usize {
         self.buf.len()
@@ -114,7 +137,7 @@ impl Writer {
 
     /// Header fields without a start line, to be put into messages with [`Writer::raw`].
     pub fn into_fields(self) -> Bytes {
-        self.buf.freeze()
+        Bytes::copy_from_slice(&self.buf)
     }
 
     /// Ends a message without body.
@@ -127,7 +150,7 @@ impl Writer {
         self.header_num("Content-Length", body.len() as u64);
         self.buf.put_slice(b"\r\n");
         self.buf.put_slice(body);
-        self.buf.freeze()
+        Bytes::copy_from_slice(&self.buf)
     }
 
     fn put_name(&mut self, name: &str) {
@@ -165,8 +188,10 @@ impl Writer {
     }
 }
 
-/// The usual size of a message: one buffer, no growing.
+/// The usual size of a message: no growing.
 const USUAL_SIZE: usize = 1500;
+/// A buffer that has grown beyond is not kept.
+const LARGEST_SPARE: usize = 16 << 10;
 
 struct Clean<'a>(&'a mut Writer);
 

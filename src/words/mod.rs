@@ -2,11 +2,13 @@
 //!
 //! No policy, no sockets, no clock. Read [`E164`], [`Time`] and [`Private`] first.
 
+pub(crate) mod block;
 mod civic;
 mod country;
 pub mod dial_string;
 mod phone;
 pub mod plan;
+pub mod position;
 mod private;
 mod row;
 pub mod service;
@@ -17,6 +19,7 @@ pub mod wall;
 pub use civic::Civic;
 pub use country::Country;
 pub use phone::E164;
+pub use position::Position;
 pub use private::Private;
 pub use row::{Row, Saved, Table};
 pub use time::Time;

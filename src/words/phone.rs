@@ -3,6 +3,7 @@
 //! Not a number plan (that is [`crate::words::plan`]) and not a dial string (what a person typed; that is
 //! `emergency::number`): an [`E164`] is already known to be a whole international number.
 
+use super::block;
 use std::fmt;
 
 /// An international number of 7 to 15 digits, without its `+`. Eight bytes, so that a number index can
@@ -50,6 +51,32 @@ impl E164 {
         }
     }
 
+    /// How long the number is that this text begins with, where there are only digits in it, behind a `+` perhaps: one that
+    /// [`from_neighbour`](Self::from_neighbour) reads. `None` says nothing. For whoever asks it of every message.
+    #[inline]
+    pub fn plain_len(text: &[u8]) -> Option<usize> {
+        let plus = usize::from(text.first() == Some(&b'+'));
+        let block = text.get(plus..)?.first_chunk()?;
+        match (plus, block::digits(block), block) {
+            (1, n @ 7..=15, [b'1'..=b'9', ..]) => Some(1 + n),
+            (0, n @ 11, [b'1', b'2'..=b'9', ..]) | (0, n @ 10, [b'2'..=b'9', ..]) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// The number that [`plain_len`](Self::plain_len) finds.
+    #[inline]
+    pub fn plain(text: &[u8]) -> Option<Self> {
+        let len = Self::plain_len(text)?;
+        let plus = usize::from(text.first() == Some(&b'+'));
+        let (n, country_code) = (len - plus, if plus == 0 && len == 10 { 10_000_000_000 } else { 0 });
+        let digits = text.get(plus..)?.first_chunk()?;
+        // Zeros before the first digit change nothing.
+        let digits = (u128::from_le_bytes(*digits) ^ u128::from_ne_bytes([b'0'; 16])) << (8 * (16 - n));
+        let value = eight_digits(digits as u64) * 100_000_000 + eight_digits((digits >> 64) as u64);
+        Some(Self(country_code + value))
+    }
+
     /// The digits as one decimal number.
     pub const fn digits(self) -> u64 {
         self.0
@@ -61,6 +88,14 @@ impl E164 {
         }
         Self::from_digits(d.iter().fold(0, |n, b| n * 10 + u64::from(b - b'0')))
     }
+}
+
+/// The number whose digits these bytes are, the first one lowest: neighbours are added in ones, then in twos, then in fours.
+#[inline]
+fn eight_digits(ones: u64) -> u64 {
+    let twos = (ones.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
+    fours.wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 impl fmt::Display for E164 {
@@ -80,6 +115,7 @@ impl fmt::Debug for E164 {
 #[cfg(test)]
 mod tests {
     use super::E164;
+    use proptest::prelude::*;
 
     #[test]
     fn l10_a_number_is_read_in_every_form_that_neighbours_write() {
@@ -101,6 +137,19 @@ mod tests {
             "alice",
         ] {
             assert_eq!(E164::from_neighbour(form.as_bytes()), None, "{form}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn l10_a_plain_number_at_the_start_is_the_one_that_is_read(user in "\\+?[0-2]{0,2}[0-9]{0,16}[x@ .-]?[0-9]?") {
+            let text = format!("{user}@gateway.example.com");
+            let found = E164::plain_len(text.as_bytes()).map(|len| (E164::plain(text.as_bytes()), len));
+            prop_assert!(found.is_none_or(|(n, len)| n.is_some() && E164::from_neighbour(&text.as_bytes()[..len]) == n), "{}", user);
+            if user.strip_prefix('+').unwrap_or(&user).bytes().all(|b| b.is_ascii_digit()) {
+                let want = E164::from_neighbour(user.as_bytes()).map(|n| (Some(n), user.len()));
+                prop_assert_eq!(found, want, "{}", user);
+            }
         }
     }
 

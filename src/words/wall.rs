@@ -19,6 +19,52 @@ pub fn year(wall: Duration) -> u64 {
     moment(wall).0.0
 }
 
+/// The moment of `2025-11-22T19:41:31Z`, `…31.250Z` or `…31+01:00` (RFC 3339 section 5.6), since the Unix epoch; none before it.
+pub fn parse_rfc3339(text: &str) -> Option<Duration> {
+    let (day, rest) = text.split_at_checked(10)?;
+    let (clock, rest) = rest.split_at_checked(9)?;
+    let mut fields = day.split('-').map(digits);
+    let (year, month, day) = (fields.next()??, fields.next()??, fields.next()??);
+    let mut fields = clock.strip_prefix(['T', 't', ' '])?.split(':').map(digits);
+    let (hour, minute, second) = (fields.next()??, fields.next()??, fields.next()??);
+    if !(1970..=9999).contains(&year) || month == 0 || month > 12 || day == 0 || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let since = days_before(year, month) + day - 1;
+    // A day that its month lacks is another month's.
+    (date(since) == (year, month, day)).then_some(())?;
+    let local = since * 86_400 + hour * 3600 + minute * 60 + second;
+    let zone = rest.strip_prefix('.').map_or(rest, |fraction| fraction.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let (sign, offset) = zone.split_at_checked(1)?;
+    let utc = match (sign, offset) {
+        ("Z" | "z", "") => Some(local),
+        ("+", offset) => local.checked_sub(seconds_of(offset)?),
+        ("-", offset) => local.checked_add(seconds_of(offset)?),
+        _ => None,
+    };
+    utc.map(Duration::from_secs)
+}
+
+/// A number of two or four digits.
+fn digits(text: &str) -> Option<u64> {
+    let plain = matches!(text.len(), 2 | 4) && text.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| text.parse().ok())?
+}
+
+/// `01:30`
+fn seconds_of(offset: &str) -> Option<u64> {
+    let (hours, minutes) = offset.split_once(':')?;
+    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+    (hours < 24 && minutes < 60).then_some(hours * 3600 + minutes * 60)
+}
+
+/// Days from 1970-01-01 to the first of this month: [`date`] backwards.
+const fn days_before(year: u64, month: u64) -> u64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year) = (year / 400, year % 400);
+    era * 146_097 + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 - 719_468
+}
+
 /// Year, month, day; hour, minute, second.
 type Moment = ((u64, u64, u64), (u64, u64, u64));
 
@@ -58,6 +104,33 @@ mod tests {
             (47_541, (2100, 3, 1)),
         ] {
             assert_eq!(date(day), want, "{day}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_so_are_fractions_and_offsets() {
+        for seconds in [0, 951_782_399, 951_782_400, 1_763_840_491, 4_107_542_400] {
+            let wall = Duration::from_secs(seconds);
+            assert_eq!(parse_rfc3339(&rfc3339(wall)), Some(wall));
+        }
+        let wall = Some(Duration::from_secs(1_763_840_491));
+        for text in ["2025-11-22T19:41:31.999Z", "2025-11-22T20:41:31+01:00", "2025-11-22t14:11:31-05:30", "2025-11-22 19:41:31Z"]
+        {
+            assert_eq!(parse_rfc3339(text), wall, "{text}");
+        }
+        for none in [
+            "",
+            "2025-11-22",
+            "2025-11-22T19:41:31",
+            "2025-02-29T00:00:00Z",
+            "2025-13-01T00:00:00Z",
+            "2025-11-22T24:00:00Z",
+            "2025-11-22T19:41:31+1:00",
+            "2025-11-22T19:41:31Zz",
+            "1969-12-31T23:59:59Z",
+            "2025-11-22T19:4\u{e9}31Z",
+        ] {
+            assert_eq!(parse_rfc3339(none), None, "{none}");
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 const INLINE: &str = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj";
 
 /// Trunk a and the carrier are anchored, trunk b is not.
-fn world(srtp: &str) -> World {
+pub fn world(srtp: &str) -> World {
     let mut w = World::changed(|config| {
         let anchored = format!("options = \"0s\"\nmedia = \"anchor\"\nsrtp = \"{srtp}\"\n");
         config.replacen("options = \"0s\"\n", &anchored, 1).replace(
@@ -24,22 +24,22 @@ fn world(srtp: &str) -> World {
     w
 }
 
-fn sdp(sent: &Sent) -> String {
+pub fn sdp(sent: &Sent) -> String {
     String::from_utf8_lossy(sent.msg.body()).into_owned()
 }
 
-fn port(sdp: &str) -> u16 {
+pub fn port(sdp: &str) -> u16 {
     let line = sdp.lines().find_map(|l| l.strip_prefix("m=audio ")).unwrap_or_else(|| panic!("no audio in {sdp}"));
     line.split(' ').next().and_then(|p| p.parse().ok()).expect("a port")
 }
 
 /// What a trunk answers with: its audio at this port, with this protocol and these lines.
-fn answer(port: u16, protocol: &str, more: &str) -> String {
+pub fn answer(port: u16, protocol: &str, more: &str) -> String {
     format!("v=0\r\no=- 5 5 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio {port} {protocol} 0\r\n{more}")
 }
 
 /// The last thing that was joined.
-fn joined(w: &World) -> Joined {
+pub fn joined(w: &World) -> Joined {
     let joined = w.relayed.iter().rev().find_map(|order| match order {
         RelayOrder::Join(joined) => Some(Joined::clone(joined)),
         _ => None,
@@ -48,7 +48,7 @@ fn joined(w: &World) -> Joined {
 }
 
 /// The ports that calls have at present: all that were told of, less what was given back.
-fn taken(w: &World, told: &[u16]) -> BTreeSet<u16> {
+pub fn taken(w: &World, told: &[u16]) -> BTreeSet<u16> {
     let released = w.relayed.iter().flat_map(|order| match order {
         RelayOrder::Release(all) => all.iter().map(SocketAddr::port).collect(),
         _ => Vec::new(),

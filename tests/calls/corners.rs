@@ -304,3 +304,43 @@ fn a6_nobody_is_transferred_out_of_an_emergency_by_the_callers_side() {
     w.receive(TRUNK_A, &far.request("REFER", 1, TRUNK_A, "Refer-To: <sip:police@127.0.0.1:15070>\r\n", ""));
     w.expect(PBX, "REFER");
 }
+
+/// A call that is answered; the ACK as one who repeats the INVITE's branch in it would send it.
+fn answered_with_an_old_ack(w: &mut World) -> (InDialog, String) {
+    w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
+    let out = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&out.msg, 200, "t1", "sip:psap@127.0.0.1:15070", SDP));
+    w.expect(TRUNK_A, "ACK");
+    let ok = w.expect(PBX, "SIP/2.0 200");
+    let ack = InDialog::of_response(&ok.msg).request("ACK", 1, PBX, "", "");
+    let own = ack.lines().find(|l| l.starts_with("Via: ")).expect("a Via");
+    let ack = ack.replacen(own, &format!("Via: {}", get(&ok.msg, Name::Via)), 1);
+    (InDialog::of_invite(&out.msg, "t1"), ack)
+}
+
+#[test]
+fn whoever_repeats_the_branch_of_the_invite_in_its_ack_is_hung_up_on_like_all_others() {
+    let mut w = World::new();
+    let (far, ack) = answered_with_an_old_ack(&mut w);
+    w.receive(PBX, &ack);
+    w.wait(Duration::from_secs(40));
+    w.take();
+    w.receive(TRUNK_A, &far.request("BYE", 1, TRUNK_A, "", ""));
+    w.expect(TRUNK_A, "SIP/2.0 200");
+    let bye = w.expect(PBX, "BYE");
+    w.receive(PBX, &response(&bye.msg, 200, "", "", ""));
+    w.wait(Duration::from_secs(40));
+    assert_eq!(w.shard.census(), e911d::bridge::Census::default());
+}
+
+#[test]
+fn the_ack_of_another_answer_ends_no_repeats_of_a_2xx() {
+    let mut w = World::new();
+    let (_, ack) = answered_with_an_old_ack(&mut w);
+    let to = ack.lines().find(|l| l.starts_with("To: ")).expect("a To");
+    let (before, _) = to.split_once(";tag=").expect("a tag");
+    w.receive(PBX, &ack.replacen(to, &format!("{before};tag=of-a-503"), 1));
+    w.take();
+    w.wait(Duration::from_millis(500));
+    w.expect(PBX, "SIP/2.0 200");
+}

@@ -86,7 +86,9 @@ fn p7_a_silent_trunk_gets_company_after_1_5_s_and_loses_to_the_first_that_rings(
     w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
     let a = w.expect(TRUNK_A, "INVITE");
     w.wait(MS(1490));
-    assert!(w.take().iter().all(|s| s.to == TRUNK_A.parse().unwrap() || s.to == PBX.parse().unwrap()));
+    assert!(w.take().iter().all(
+        |s| s.to == TRUNK_A.parse::<std::net::SocketAddr>().unwrap() || s.to == PBX.parse::<std::net::SocketAddr>().unwrap()
+    ));
     w.wait(MS(30));
     let b = w.expect(TRUNK_B, "INVITE");
     w.take();

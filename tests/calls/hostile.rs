@@ -165,7 +165,11 @@ fn a_given_up_leg_of_the_first_round_that_answers_in_the_second_is_hung_up() {
     w.receive(TRUNK_B, &response(&b.msg, 180, "tb", "sip:psap@127.0.0.1:15071", ""));
     w.receive(TRUNK_B, &response(&b.msg, 503, "tb", "", ""));
     w.wait(MS(10));
-    let again = w.sent.iter().filter(|s| s.to == TRUNK_A.parse().unwrap() && text(&s.msg).starts_with("INVITE")).count();
+    let again = w
+        .sent
+        .iter()
+        .filter(|s| s.to == TRUNK_A.parse::<std::net::SocketAddr>().unwrap() && text(&s.msg).starts_with("INVITE"))
+        .count();
     assert!(again >= 1, "A counts as not tried");
     w.take();
     w.receive(TRUNK_A, &response(&a.msg, 200, "ta", "sip:psap@127.0.0.1:15070", SDP));

@@ -2,16 +2,21 @@
 
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
+mod anchor_corners;
 mod anchors;
+mod browsers;
 mod callbacks;
 mod corners;
 mod dialogs;
 mod emergencies;
+mod first_look;
 mod hostile;
 mod location;
 mod names;
 mod ordinary;
 mod outbound;
+mod overload;
+mod pages;
 mod phones;
 mod presence;
 mod read_back;

@@ -63,7 +63,7 @@ fn p7_a_silent_address_is_the_storys_to_judge_and_the_next_trunk_starts_beside_i
     w.expect(TRUNK_A, "INVITE");
     w.wait(Duration::from_millis(1600));
     w.expect(TRUNK_B, "INVITE");
-    assert!(w.take().iter().all(|s| s.to != SECOND.parse().expect("an address")));
+    assert!(w.take().iter().all(|s| s.to != SECOND.parse::<std::net::SocketAddr>().expect("an address")));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn an_address_that_does_not_answer_is_held_down_until_it_does_and_the_trunk_stay
         w.wait(Duration::from_secs(30));
         let there = w.expect(SECOND, "OPTIONS");
         w.receive(SECOND, &response(&there.msg, 200, "t", "", ""));
-        if let Some(at) = w.sent.iter().position(|s| s.to == TRUNK_A.parse().expect("an address")) {
+        if let Some(at) = w.sent.iter().position(|s| s.to == TRUNK_A.parse::<std::net::SocketAddr>().expect("an address")) {
             let asked = w.sent.remove(at);
             w.receive(TRUNK_A, &response(&asked.msg, 200, "t", "", ""));
             break;

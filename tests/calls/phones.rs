@@ -3,7 +3,7 @@
 use crate::world::*;
 use e911d::bridge::Census;
 use e911d::sip::digest::{Asked, Challenge};
-use e911d::sip::{Message, Name};
+use e911d::sip::{Flow, Message, Name, Transport};
 use e911d::words::Table;
 use std::time::Duration;
 
@@ -265,6 +265,68 @@ fn r8_a_registered_flow_is_its_agent_and_never_challenged_until_it_expires() {
 }
 
 #[test]
+fn r8_who_registers_from_where_a_pbx_node_is_does_not_become_everybody_behind_it() {
+    const NODE: &str = "127.0.0.41:5060";
+    let text = format!("{CONFIG}{ALICE}[[agent]]\nid = \"carol\"\npassword = \"carols\"\n");
+    let mut w = World::with(&text.replace("[\"127.0.0.1:15090\"]", "[\"127.0.0.1:15090\", \"127.0.0.40/30\"]"));
+    let mut calls = 0;
+    let mut node = |w: &mut World, user: &'static str| {
+        calls += 10;
+        dial_911(w, &mut Phone { seq: calls, ..Phone::of(NODE, user, "") })
+    };
+    let before = [node(&mut w, "dave"), node(&mut w, "erin")];
+    // A datagram's source is easily forged, and the node may have an account of its own.
+    let mut carol = Phone::of(NODE, "carol", "carols");
+    let contact = carol.contact();
+    assert_eq!(carol.register(&mut w, &contact).status(), 200);
+    assert_eq!([node(&mut w, "dave"), node(&mut w, "erin")], before);
+    let hers = dial_911(&mut w, &mut carol);
+    assert!(!before.contains(&hers));
+    // Who names nobody, and for whom nobody speaks, is the phone that is there.
+    assert_eq!(node(&mut w, "anonymous"), hers);
+}
+
+#[test]
+fn c1_a_contact_that_a_register_names_twice_is_rung_once() {
+    let mut w = world("");
+    let mut phone = Phone::new(PHONE);
+    let twice = phone.contact() + &phone.contact().replace(">\r", ">;expires=900\r");
+    let ok = phone.register(&mut w, &twice);
+    let contacts: Vec<_> = ok.all(Name::Contact).map(String::from_utf8_lossy).collect();
+    assert!(contacts.len() == 1 && contacts[0].ends_with(";expires=900"), "{contacts:?}");
+    let number = dial_911(&mut w, &mut phone);
+    w.receive(TRUNK_A, &invite(TRUNK_A, "+12065550190", &number, "cb"));
+    let rung = w.take().into_iter().filter(|s| s.to.to_string() == PHONE && text(&s.msg).starts_with("INVITE"));
+    assert_eq!(rung.count(), 1);
+}
+
+#[test]
+fn the_way_to_a_phone_that_sends_nothing_by_itself_is_kept_open_until_its_time_is_over() {
+    let mut w = world("");
+    let (mut phone, mut soft) = (Phone::new(PHONE), Phone::new(SOFTPHONE));
+    let contact = phone.contact();
+    phone.register(&mut w, &format!("Expires: 120\r\n{contact}"));
+    // This one has been told to see to it itself.
+    soft.register(
+        &mut w,
+        "Supported: outbound\r\nContact: <sip:alice@127.0.0.32:40001>;+sip.instance=\"<urn:uuid:1>\";reg-id=1\r\n",
+    );
+    let in_a_minute = |w: &mut World, seconds| {
+        w.wait(Duration::from_secs(seconds));
+        assert!(w.kept_open.iter().all(|at| at.to_string() == PHONE));
+        std::mem::take(&mut w.kept_open).len()
+    };
+    assert_eq!(in_a_minute(&mut w, 100), 4);
+    phone.register(&mut w, &format!("Expires: 120\r\n{contact}"));
+    assert_eq!(in_a_minute(&mut w, 50), 2, "one timer, however often it registers");
+    w.restart();
+    assert_eq!(in_a_minute(&mut w, 50), 2);
+    w.wait(Duration::from_secs(30));
+    w.kept_open.clear();
+    assert_eq!(in_a_minute(&mut w, 60), 0);
+}
+
+#[test]
 fn c1_all_registered_devices_ring_together_with_the_phone_behind_the_pbx_along_their_flows() {
     let mut w = world(AT_PBX);
     let (mut phone, mut soft) = (Phone::new(PHONE), Phone::new(SOFTPHONE));
@@ -424,6 +486,42 @@ fn b1_a_registered_phone_is_still_known_after_a_kill_until_its_time_is_over() {
     assert_eq!(w.kept(Table::Device), 0);
     phone.dial(&mut w, "911", "");
     w.expect(PHONE, "SIP/2.0 401");
+}
+
+#[test]
+fn b1_after_a_kill_a_phone_whose_connection_is_gone_is_not_looked_for_at_somebody_elses_address() {
+    let udp = "transport = \"udp\"\nbind = \"127.0.0.1:15060\"\n";
+    let both = format!("{udp}[[listen]]\n{}", udp.replace("udp", "tcp"));
+    let mut w = World::with(&format!("{}{ALICE}", CONFIG.replace(udp, &both)));
+    // One behind a NAT, whose Contact is an address of its own network, and one that listens where it is.
+    for (at, contact) in [(SOFTPHONE, "192.168.1.7:5060"), ("127.0.0.33:40002", "127.0.0.33:5060")] {
+        let mut phone = Phone::new(at);
+        let mut ask = |w: &mut World, more: &str| {
+            let text = phone.register_text(&format!("Contact: <sip:alice@{contact};transport=tcp>\r\n{more}"));
+            let remote = at.parse().expect("an address");
+            let flow = Flow { transport: Transport::Tcp, listener: 1, remote, connection: 7, name: 0 };
+            w.shard.receive(
+                flow,
+                Message::scan(text.replace("2.0/UDP", "2.0/TCP").into_bytes().into()).expect("a message"),
+                w.now,
+            );
+            w.drain();
+            (w.expect(at, "SIP/2.0 ").msg, phone.seq)
+        };
+        let (challenge, _) = ask(&mut w, "");
+        let credentials = Phone::new(at).credentials(&challenge, "REGISTER", "sip:gw.example.net", 0);
+        assert_eq!(ask(&mut w, &credentials).0.status(), 200);
+    }
+    let mut phone = Phone::new(PHONE);
+    let contact = phone.contact();
+    phone.register(&mut w, &contact);
+    w.restart();
+    let number = dial_911(&mut w, &mut phone);
+    w.take();
+    w.receive(TRUNK_A, &invite(TRUNK_A, "+12065550190", &number, "cb"));
+    let asked: Vec<_> = w.take().iter().filter(|s| text(&s.msg).starts_with("INVITE")).map(|s| s.to.to_string()).collect();
+    assert!(asked.contains(&"127.0.0.33:5060".to_owned()), "{asked:?}");
+    assert!(!asked.iter().any(|to| to.starts_with("192.168.")), "{asked:?}");
 }
 
 #[test]

@@ -96,7 +96,9 @@ fn a_trunk_that_never_tires_of_asking_is_left() {
     let mut w = world();
     w.receive(PBX, &invite(PBX, "alice", "911", "c1"));
     let mut rounds = 0;
-    while let Some(at) = w.sent.iter().position(|s| text(&s.msg).starts_with("INVITE") && s.to == TRUNK_A.parse().unwrap()) {
+    while let Some(at) =
+        w.sent.iter().position(|s| text(&s.msg).starts_with("INVITE") && s.to == TRUNK_A.parse::<std::net::SocketAddr>().unwrap())
+    {
         let asked = w.sent.remove(at);
         rounds += 1;
         assert!(rounds < 10);

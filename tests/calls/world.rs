@@ -47,6 +47,8 @@ pub struct World {
     pub records: Vec<e911d::bridge::OrdinaryCall>,
     /// What the relay was told, in order.
     pub relayed: Vec<RelayOrder>,
+    /// Whose ways were to be kept open, in order.
+    pub kept_open: Vec<SocketAddr>,
     /// Whether there are ports for it.
     pub ports: bool,
     next_port: u16,
@@ -84,6 +86,7 @@ impl World {
             media,
             voice: Some(voice),
             relayed: Vec::new(),
+            kept_open: Vec::new(),
             ports: true,
             next_port: 20_000,
         }
@@ -123,6 +126,23 @@ impl World {
     pub fn receive_bytes(&mut self, from: &str, bytes: &[u8]) {
         let flow =
             Flow { transport: Transport::Udp, listener: 0, remote: from.parse().expect("an address"), connection: 0, name: 0 };
+        self.receive_by(flow, bytes);
+    }
+
+    /// A message by a WebSocket of the second listener's; the port is the connection's number.
+    pub fn receive_by_web(&mut self, from: &str, text: &str) {
+        let remote: SocketAddr = from.parse().expect("an address");
+        let connection = u32::from(remote.port());
+        self.receive_by(Flow { transport: Transport::Ws, listener: 1, remote, connection, name: 0 }, text.as_bytes());
+    }
+
+    /// That WebSocket is closed.
+    pub fn close_web(&mut self, from: &str) {
+        self.shard.flow_lost(Transport::Ws, from.parse().expect("an address"), self.now);
+        self.drain();
+    }
+
+    fn receive_by(&mut self, flow: Flow, bytes: &[u8]) {
         let msg = Message::scan(Bytes::copy_from_slice(bytes)).expect("a message");
         self.shard.receive(flow, msg, self.now);
         self.drain();
@@ -201,7 +221,7 @@ impl World {
                 }
                 Do::Commit { call, .. } => self.shard.committed(call, self.now),
                 Do::Record(call) => self.records.push(*call),
-                Do::Keep(_) => {}
+                Do::Keep(flow) => self.kept_open.push(flow.remote),
                 Do::Relay(order) => self.relay(order),
                 Do::Release { shard, call } => self.releases.push((shard, call)),
                 Do::Media { call, order } => self.media(call, order),

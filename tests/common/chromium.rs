@@ -51,6 +51,17 @@ impl Chromium {
     }
 }
 
+impl Chromium {
+    /// Has it do a step that gives a text.
+    #[track_caller]
+    pub fn gives(&mut self, step: &str, with: serde_json::Value) -> String {
+        self.does(step, with);
+        let output = self.child.output();
+        let last = output.lines().rfind(|l| l.starts_with("said ")).unwrap_or_default();
+        serde_json::from_str(last.trim_start_matches("said ")).unwrap()
+    }
+}
+
 /// Whether what the pages are built and looked at with is installed. Says what is skipped where not.
 pub fn has_modules() -> bool {
     let modules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("web/node_modules");

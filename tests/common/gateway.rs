@@ -71,6 +71,8 @@ pub struct Config {
     pub emergency: String,
     /// The pattern for ordinary calls out; none: no such route.
     pub ordinary: Option<&'static str>,
+    /// `[node] threads`; otherwise as the transport of the PBX has it.
+    pub threads: Option<u32>,
     /// More sections.
     pub more: String,
     /// `--time-scale`.
@@ -108,6 +110,7 @@ impl Config {
             callback: String::new(),
             emergency: String::new(),
             ordinary: Some(r"^\+?1?[2-9][0-9]{9}$"),
+            threads: None,
             more: String::new(),
             time_scale: None,
             env: Vec::new(),
@@ -134,7 +137,7 @@ impl Config {
         let put = |text: &mut String, part: std::fmt::Arguments<'_>| text.write_fmt(part).unwrap();
         put(&mut text, format_args!("[node]\nname = \"gw1\"\ndomain = \"{DOMAIN}\"\nstate_dir = \"{}\"\n", state_dir.display()));
         // Whatever the machine is, ordinary calls are tried on the front's thread and on threads of their own.
-        let threads = if self.pbx_transport == Transport::Udp { 0 } else { 2 };
+        let threads = self.threads.unwrap_or(if self.pbx_transport == Transport::Udp { 0 } else { 2 });
         put(&mut text, format_args!("threads = {threads}\n"));
         for (transport, bind) in [("udp", self.bind), ("tcp", self.bind_tcp.unwrap_or(self.bind))] {
             put(&mut text, format_args!("[[listen]]\ntransport = \"{transport}\"\nbind = \"{bind}\"\n"));
@@ -267,12 +270,17 @@ impl Gateway {
 
     /// A metric's value, over HTTP; 0 where it is not there.
     pub fn metric(&self, line: &str) -> f64 {
+        self.metrics().lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok()).unwrap_or(0.0)
+    }
+
+    /// All metrics, over HTTP.
+    pub fn metrics(&self) -> String {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(self.http.expect("HTTP")).unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         let _ = stream.read_to_string(&mut text);
-        text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok()).unwrap_or(0.0)
+        text
     }
 
     /// Where it serves HTTP.

@@ -42,6 +42,11 @@ impl Message {
         Some(head + length.unwrap_or_else(|| panic!("no Content-Length on a stream:\n{text}")))
     }
 
+    /// The same where the whole message is there.
+    pub fn length_in_stream_if_whole(bytes: &[u8]) -> Option<usize> {
+        Self::length_in_stream(bytes).filter(|length| *length <= bytes.len())
+    }
+
     /// Whether it is a request.
     pub fn is_request(&self) -> bool {
         !self.start.starts_with("SIP/2.0 ")

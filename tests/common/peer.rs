@@ -165,6 +165,11 @@ impl Peer {
         self.find(within, |m| m.method() == method && m.status() >= 200).unwrap_or_else(|| self.missing("a final response"))
     }
 
+    /// A final response to the request with this number, if one comes in time.
+    pub fn answer_to(&mut self, method: &str, cseq: u32, within: Duration) -> Option<Message> {
+        self.find(within, |m| m.method() == method && m.cseq() == cseq && m.status() >= 200)
+    }
+
     /// Whether an OPTIONS of ours is answered with 200 in that time.
     pub fn answers_options_within(&mut self, within: Duration) -> bool {
         self.find(within, |m| !m.is_request() && m.method() == "OPTIONS" && m.status() == 200).is_some()

@@ -16,9 +16,9 @@ use super::clock::{Stopwatch, until};
 use super::net::Net;
 
 /// Samples in a packet of 20 ms.
-const PACKET: usize = 160;
+pub const PACKET: usize = 160;
 /// Samples in which a tone is looked for: 200 ms.
-const WINDOW: usize = 1600;
+pub const WINDOW: usize = 1600;
 const PACE: Duration = Duration::from_millis(20);
 
 /// Who speaks and listens, until dropped.
@@ -290,9 +290,7 @@ impl State {
             },
             None => packet.to_vec(),
         };
-        if opened.len() < 12 {
-            return;
-        }
+        let Some(payload) = payload_of(&opened) else { return };
         if !self.sources.contains(&from) {
             self.sources.push(from);
         }
@@ -301,14 +299,25 @@ impl State {
             self.ssrcs.push(ssrc);
         }
         match opened[1] & 0x7f {
-            0 => self.heard.extend(opened[12..].iter().map(|code| decode(*code))),
-            other => self.events.push((other, opened[12..].to_vec())),
+            0 => self.heard.extend(payload.iter().map(|code| decode(*code))),
+            other => self.events.push((other, payload.to_vec())),
         }
     }
 }
 
+/// What follows the header with its sources and its extension (RFC 3550 section 5.3.1).
+fn payload_of(packet: &[u8]) -> Option<&[u8]> {
+    let first = usize::from(*packet.first()?);
+    let rest = packet.get(12 + 4 * (first & 15)..)?;
+    if first & 0x10 == 0 {
+        return Some(rest);
+    }
+    let words = usize::from(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]));
+    rest.get(4 + 4 * words..)
+}
+
 /// G.711: a sample as a mu-law code.
-fn encode(sample: i16) -> u8 {
+pub fn encode(sample: i16) -> u8 {
     let sign = if sample < 0 { 0x80 } else { 0 };
     let magnitude = i32::from(sample).abs().min(32_635) + 0x84;
     let exponent = (7..15).rev().find(|bit| magnitude & (1 << bit) != 0).unwrap_or(7) - 7;
@@ -317,7 +326,7 @@ fn encode(sample: i16) -> u8 {
 }
 
 /// And back.
-fn decode(code: u8) -> i16 {
+pub fn decode(code: u8) -> i16 {
     let code = !code;
     let (exponent, mantissa) = (i32::from(code >> 4 & 7), i32::from(code & 15));
     let magnitude = (((mantissa << 3) + 0x84) << exponent) - 0x84;

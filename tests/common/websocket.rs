@@ -69,6 +69,15 @@ impl JsSip {
     }
 }
 
+/// A page's phone, by `/sip` of the HTTP server that gave the page.
+pub fn page(http: SocketAddr) -> (Peer, Openssl) {
+    let mut command = Command::new(PYTHON);
+    command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/websocket/relay.py"));
+    command.arg(format!("ws://{http}/sip")).arg(format!("http://{http}"));
+    let (peer, child) = speaking(command, SocketAddr::new(http.ip(), 1), "ws");
+    (peer.calls_itself("df7jal23ls0d.invalid"), child)
+}
+
 /// A phone that has connected: `ws`, or `wss` believing an authority. Like a browser it knows no address of its own.
 pub fn phone(to: SocketAddr, roots: Option<&Path>) -> (Peer, Openssl) {
     let scheme = if roots.is_some() { "wss" } else { "ws" };
@@ -86,10 +95,15 @@ pub struct Raw(TcpStream);
 impl Raw {
     /// Asks for it with these header lines; gives the status and the socket.
     pub fn ask(to: SocketAddr, more: &str) -> (u16, Self) {
+        Self::ask_at(to, "/", more)
+    }
+
+    /// The same by another path.
+    pub fn ask_at(to: SocketAddr, path: &str, more: &str) -> (u16, Self) {
         let mut stream = TcpStream::connect(to).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         let fixed = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-        write!(stream, "GET / HTTP/1.1\r\nHost: {to}\r\n{fixed}{more}\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {to}\r\n{fixed}{more}\r\n").unwrap();
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {

@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 use tokio::sync::oneshot;
 
 /// The agents by id, each with the keys of the config; passwords never leave.
@@ -77,9 +78,23 @@ pub(super) async fn import(State(api): State<Api>, _: NoParameters, headers: Hea
         _ => return Err(wrong_type("application/json or text/csv")),
     }?;
     let changes: Vec<Change> = rows.into_iter().map(change_of_row).collect::<Result<_, _>>().map_err(ApiError::bad_rows)?;
-    let count = changes.len();
+    let sent: Vec<_> = changes.iter().map(|change| (change.line, change.id.reveal().clone())).collect();
     tell(&api, changes, true).await?;
-    Ok(Json(json!({ "imported": count })))
+    let warnings: Vec<_> = left_out(&api.board.config(), &sent).iter().map(Row::to_json).collect();
+    Ok(Json(json!({ "imported": sent.len(), "warnings": warnings })))
+}
+
+/// Contacts of these agents that are no addresses, by their places (RULES A4: the others are served).
+fn left_out(config: &Config, sent: &[(u64, String)]) -> Vec<Row> {
+    let agents: HashMap<_, _> = config.agents.iter().map(|a| (a.id.reveal().as_str(), a)).collect();
+    let rows = sent.iter().filter_map(|(line, id)| Some((*line, agents.get(id.as_str())?)));
+    rows.flat_map(|(line, agent)| {
+        agent.contacts.rejected.iter().map(move |(place, _)| {
+            let message = format!("entry {place} is no mail address and is told nothing");
+            Row { line, field: "contacts".to_owned(), message }
+        })
+    })
+    .collect()
 }
 
 async fn change(api: &Api, id: &str, headers: &HeaderMap, to: Become) -> Result<(), ApiError> {

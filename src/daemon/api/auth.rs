@@ -5,6 +5,7 @@
 
 use super::error::ApiError;
 use crate::daemon::config::{Http, Role, Token};
+use crate::daemon::passes::Holder;
 use axum::http::{HeaderMap, StatusCode, header};
 use std::net::{IpAddr, SocketAddr};
 use subtle::{Choice, ConstantTimeEq};
@@ -36,12 +37,49 @@ pub fn role(http: &Http, door: Door, headers: &HeaderMap) -> Result<Role, ApiErr
     }
 }
 
-/// 403 where the role does not reach so far.
-pub fn allow(role: Role, allowed: &[Role]) -> Result<(), ApiError> {
-    if allowed.contains(&role) {
-        return Ok(());
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// What the token is good for.
+    pub role: Role,
+    /// The agent whose own token it is: she has signed in.
+    pub holder: Option<Holder>,
+}
+
+/// 403 where the token does not reach so far. `roles` may; whoever has signed in where `own` says so, and below
+/// `/agents/` for herself alone.
+pub fn allow(asker: &Asker, roles: &[Role], own: bool, path: &str) -> Result<(), ApiError> {
+    let Some(holder) = &asker.holder else {
+        return if roles.contains(&asker.role) { Ok(()) } else { Err(forbidden()) };
+    };
+    let about = path.strip_prefix("/agents/").map(|rest| rest.split('/').next().unwrap_or_default());
+    let is_hers = about.is_none_or(|id| id == holder.agent.reveal());
+    if own && is_hers { Ok(()) } else { Err(forbidden()) }
+}
+
+/// 403
+pub fn forbidden() -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "forbidden", "the token's role does not allow this")
+}
+
+/// The token that is shown, if one is.
+pub fn token(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(one), None) = (shown.next(), shown.next()) else { return None };
+    bearer(one.as_bytes())
+}
+
+/// The address of whoever asks; `None` on the admin socket. A proxy on this machine is believed whom it names last
+/// (`X-Forwarded-For`); nobody else is.
+pub fn address(door: Door, headers: &HeaderMap) -> Option<IpAddr> {
+    let Door::Tcp(from) = door else { return None };
+    let from = from.ip().to_canonical();
+    if !from.is_loopback() {
+        return Some(from);
     }
-    Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "the token's role does not allow this"))
+    let named = headers.get_all("x-forwarded-for").iter().next_back().and_then(|v| v.to_str().ok());
+    let last = named.and_then(|v| v.rsplit(',').next()).and_then(|v| v.trim().parse::<IpAddr>().ok());
+    Some(last.map_or(from, |ip| ip.to_canonical()))
 }
 
 /// A page of somebody else's cannot read us through a name of its own (DNS rebinding): 421.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// A refusal. Its text repeats no person, number, address or secret.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub struct ApiError {
     pub field: String,
     /// Every wrong row of a list, where a list was sent.
     pub rows: Vec<Row>,
+    /// When to try again, in seconds.
+    pub retry_after: Option<u64>,
 }
 
 /// One wrong row of a list.
@@ -31,10 +34,17 @@ pub struct Row {
     pub message: String,
 }
 
+impl Row {
+    /// As it stands in a list.
+    pub fn to_json(&self) -> Value {
+        json!({"line": self.line, "field": self.field, "message": self.message})
+    }
+}
+
 impl ApiError {
     /// A refusal without a field.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), field: String::new(), rows: Vec::new() }
+        Self { status, code, message: message.into(), field: String::new(), rows: Vec::new(), retry_after: None }
     }
 
     /// 422: what was sent can be read and makes no sense.
@@ -81,12 +91,18 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_durable", message)
     }
 
+    /// 429: whoever asks has guessed too often.
+    pub fn too_often(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + 1;
+        let message = format!("too many wrong guesses; try again in {seconds} s");
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_often", message) }
+    }
+
     /// The body.
     pub fn to_json(&self) -> Value {
         let mut error = json!({"code": self.code, "message": self.message, "field": self.field});
         if !self.rows.is_empty() {
-            let rows = self.rows.iter().map(|r| json!({"line": r.line, "field": r.field, "message": r.message}));
-            error["rows"] = rows.collect();
+            error["rows"] = self.rows.iter().map(Row::to_json).collect();
         }
         json!({ "error": error })
     }
@@ -97,6 +113,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(self.to_json())).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

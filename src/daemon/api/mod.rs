@@ -4,7 +4,7 @@
 //! call: what runs is asked of the threads that carry it, a slice at a time ([`ask`](super::ask)), what is configured is
 //! read from what was taken last, and changes go to the thread that controls the daemon.
 //!
-//! The [`pages`] are served beside it.
+//! The [`pages`] are served beside it, and agents' pages get their WebSocket for SIP ([`phone`]).
 //!
 //! Read [`Api`] first, then [`router`].
 
@@ -18,10 +18,13 @@ mod leases;
 mod openapi;
 mod outbox;
 pub mod page;
+pub mod phone;
+mod position;
 mod presence;
 mod readiness;
 mod records;
 pub mod request;
+mod session;
 pub mod sheet;
 mod templates;
 mod test_call;
@@ -36,21 +39,26 @@ use super::board::Board;
 use super::config::{Http, Role};
 use super::control::ToControl;
 use super::front::Command;
+use super::guesses::{Guesses, Of};
 use super::pages;
+use super::passes::Passes;
 use super::readiness::Readiness;
 use super::side::Status;
+use crate::io::clock;
 use crate::io::notifier::Question;
 use crate::io::notifier::template::Templates;
 use crate::io::store::Keeper;
-use auth::Door;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use auth::{Asker, Door};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use error::ApiError;
 use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
@@ -88,6 +96,10 @@ pub struct Api {
     pub readiness: Arc<Readiness>,
     /// What was edited at run time goes to the disk by it.
     pub keeper: Keeper,
+    /// Who has signed in.
+    pub passes: Arc<Passes>,
+    /// Who has guessed too often.
+    pub guesses: Arc<Guesses>,
 }
 
 impl Api {
@@ -112,14 +124,21 @@ impl Api {
 /// An answer in JSON, or a refusal.
 type Answer = Result<Json<Value>, ApiError>;
 
-/// What a role may see and do; the route of a resource names one.
+/// Who may see and do what; the route of a resource names one.
 #[derive(Clone, Copy)]
-struct Allowed(&'static [Role]);
+struct Allowed {
+    /// The roles of configured tokens.
+    roles: &'static [Role],
+    /// Whether an agent who has signed in may as well: below `/agents/`, where it is about herself.
+    own: bool,
+}
 
-const LOOK: Allowed = Allowed(&[Role::Viewer, Role::Operator]);
-const OPERATE: Allowed = Allowed(&[Role::Operator]);
-const PRESENCE: Allowed = Allowed(&[Role::Operator, Role::Agent]);
-const ANYBODY: Allowed = Allowed(&[Role::Viewer, Role::Operator, Role::Agent]);
+const LOOK: Allowed = Allowed { roles: &[Role::Viewer, Role::Operator], own: false };
+const LOOK_OR_OWN: Allowed = Allowed { own: true, ..LOOK };
+const OPERATE: Allowed = Allowed { roles: &[Role::Operator], own: false };
+const PRESENCE: Allowed = Allowed { roles: &[Role::Operator, Role::Agent], own: true };
+const OWN: Allowed = Allowed { roles: &[], own: true };
+const ANYBODY: Allowed = Allowed { roles: &[Role::Viewer, Role::Operator, Role::Agent], own: true };
 
 /// Everything that is served through this door kind; the connection's [`Door`] comes as an extension.
 pub fn router(api: Api) -> Router {
@@ -127,14 +146,17 @@ pub fn router(api: Api) -> Router {
         .merge(resource("/openapi.json", get(openapi::show), ANYBODY))
         .merge(resource("/whoami", get(whoami::show), ANYBODY))
         .merge(resource("/alarms", get(alarms::list), LOOK))
-        .merge(resource("/events", get(events::stream), LOOK))
+        .merge(resource("/session", get(session::renew).delete(session::sign_out), OWN))
+        .merge(resource("/session/state", get(session::state), OWN))
+        .merge(resource("/events", get(events::stream), LOOK_OR_OWN))
         .merge(resource("/trunks", get(trunks::list), LOOK))
         .merge(resource("/calls", get(calls::list), OPERATE))
         .merge(resource("/leases", get(leases::list), OPERATE))
         .merge(resource("/records", get(records::list), LOOK))
         .merge(resource("/outbox", get(outbox::list), LOOK))
         .merge(resource("/readiness", get(readiness::list), LOOK))
-        .merge(resource("/agents/{id}/readiness", get(readiness::of_agent), LOOK))
+        .merge(resource("/agents/{id}/readiness", get(readiness::of_agent), LOOK_OR_OWN))
+        .merge(resource("/agents/{id}/position", put(position::set), OWN))
         .merge(resource("/agents/{id}/test-call", post(test_call::place), OPERATE))
         .merge(resource("/agents/{id}/presence", get(presence::show), ANYBODY))
         .merge(resource("/agents/{id}/presence", put(presence::set), PRESENCE))
@@ -148,13 +170,15 @@ pub fn router(api: Api) -> Router {
         .merge(resource("/agents/{id}", put(agents::put).patch(agents::patch).delete(agents::remove), OPERATE))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(in_time))
         .layer(from_fn_with_state(api.clone(), identify))
+        .merge(open_resource("/session", post(session::sign_in)))
+        .layer(from_fn(in_time))
         .layer(DefaultBodyLimit::max(LARGEST_BODY));
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/sip", get(phone::connect))
         .nest("/api/v1", v1)
         .merge(pages::of())
         .fallback(|| async { (StatusCode::NOT_FOUND, "not in this version\n") })
@@ -165,6 +189,18 @@ pub fn router(api: Api) -> Router {
 /// One resource, and who may come near it.
 fn resource(path: &str, methods: MethodRouter<Api>, allowed: Allowed) -> Router<Api> {
     Router::new().route(path, methods.route_layer(from_fn(move |request, next| check_role(allowed, request, next))))
+}
+
+/// One that needs no token.
+fn open_resource(path: &str, methods: MethodRouter<Api>) -> Router<Api> {
+    Router::new().route(path, methods.layer(from_fn(unstored)))
+}
+
+/// No cache keeps what is about somebody.
+async fn unstored(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn check_source(State(api): State<Api>, request: Request, next: Next) -> Response {
@@ -183,20 +219,37 @@ async fn check_source(State(api): State<Api>, request: Request, next: Next) -> R
 
 /// Nobody learns which paths there are without a token.
 async fn identify(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    match auth::role(&api.http(), door(&request), request.headers()) {
-        Ok(role) => {
-            request.extensions_mut().insert(role);
-            let mut response = next.run(request).await;
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
+    match asker(&api, door(&request), request.headers()) {
+        Ok(asker) => {
+            request.extensions_mut().insert(asker);
+            unstored(request, next).await
         }
         Err(refused) => refused.into_response(),
     }
 }
 
+/// By a configured token, or by that of an agent who has signed in. Whoever shows many wrong ones is told to wait; a right
+/// one is never refused for the wrong ones of others.
+fn asker(api: &Api, door: Door, headers: &HeaderMap) -> Result<Asker, ApiError> {
+    let config = api.board.config();
+    let refused = match auth::role(&config.http, door, headers) {
+        Ok(role) => return Ok(Asker { role, holder: None }),
+        Err(refused) => refused,
+    };
+    let Some(token) = auth::token(headers) else { return Err(refused) };
+    if let Some(holder) = api.passes.holder(&config, token) {
+        return Ok(Asker { role: Role::Agent, holder: Some(holder) });
+    }
+    let Some(from) = auth::address(door, headers).map(Of::Tokens) else { return Err(refused) };
+    let now = clock::now();
+    let wait = api.guesses.wait(from, now);
+    api.guesses.failed(from, now);
+    Err(wait.map_or(refused, ApiError::too_often))
+}
+
 async fn check_role(allowed: Allowed, request: Request, next: Next) -> Response {
-    let role = request.extensions().get::<Role>().copied();
-    match role.map(|role| auth::allow(role, allowed.0)) {
+    let asker = request.extensions().get::<Asker>();
+    match asker.map(|asker| auth::allow(asker, allowed.roles, allowed.own, request.uri().path())) {
         Some(Ok(())) => next.run(request).await,
         Some(Err(refused)) => refused.into_response(),
         None => ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "nobody is known to ask").into_response(),
@@ -213,8 +266,21 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 /// The door is said by whoever accepted the connection; without it nobody is trusted.
 fn door(request: &Request) -> Door {
-    let nowhere = Door::Tcp(std::net::SocketAddr::from(([0, 0, 0, 0], 0)));
-    request.extensions().get::<Door>().copied().unwrap_or(nowhere)
+    request.extensions().get::<Door>().copied().unwrap_or(NOWHERE)
+}
+
+/// Nobody is trusted who comes from there.
+const NOWHERE: Door = Door::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+
+/// By which door a request came, for whoever answers it.
+struct DoorOf(Door);
+
+impl<S: Sync> FromRequestParts<S> for DoorOf {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<Door>().copied().unwrap_or(NOWHERE)))
+    }
 }
 
 async fn no_such_path() -> ApiError {

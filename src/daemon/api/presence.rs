@@ -52,12 +52,12 @@ pub(super) async fn dismiss(State(api): State<Api>, Id(id): Id, _: NoParameters)
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn ask(api: &Api, id: String, set: SetPresence) -> Result<View, ApiError> {
+pub(super) async fn ask(api: &Api, id: String, set: SetPresence) -> Result<View, ApiError> {
     let agent = Private::new(id);
     api.ask(|answer| Ask::Presence { agent, set, answer }).await?.ok_or_else(|| ApiError::not_found("agent"))
 }
 
-fn written(view: View) -> Value {
+pub(super) fn written(view: View) -> Value {
     json!({
         "state": view.shown.word(), "note": view.note.reveal(), "emergency": view.emergency, "since": view.since.map(moment),
         "own": view.own.word(), "hold": view.hold.map(moment),

@@ -34,7 +34,7 @@ pub(super) async fn obey(line: &mut Line, as_json: bool, command: &AgentCommand)
         AgentCommand::Import { file, format, .. } => {
             let kind = if sheet_of(file, *format)? == Sheet::Csv { "text/csv" } else { JSON };
             let sent = line.send(Method::POST, "agents", &[], Some((kind, contents(file)?))).await?;
-            if as_json { say(&sent.body) } else { say_text(&format!("{} agents taken\n", sent.body["imported"])) }
+            if as_json { say(&sent.body) } else { say_text(&taken(&sent.body)) }
         }
         AgentCommand::Export { format, .. } => export(line, *format).await,
     }
@@ -59,6 +59,16 @@ async fn export(line: &mut Line, format: Sheet) -> Result<(), Failure> {
             say_text(&format!("[\n{}\n]\n", lines.join(",\n")))
         }
     }
+}
+
+/// How many, and what of them is left out.
+fn taken(body: &Value) -> String {
+    let mut text = format!("{} agents taken\n", body["imported"]);
+    for row in body["warnings"].as_array().into_iter().flatten() {
+        let word = |key: &str| row[key].as_str().unwrap_or_default();
+        text.push_str(&format!("line {}: {}: {}\n", row["line"], word("field"), word("message")));
+    }
+    text
 }
 
 fn path(id: &str) -> String {

@@ -19,7 +19,6 @@ struct Later {
 const LATER: &[Later] = &[
     Later { key: "trunk[].esinet", harmless: &["false"], what: "ESInet trunks" },
     Later { key: "cluster.endpoints", harmless: &["[]"], what: "the cluster" },
-    Later { key: "agent[].answer", harmless: &["ring"], what: "answering at the panel" },
 ];
 
 /// The words that refuse.

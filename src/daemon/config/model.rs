@@ -290,6 +290,8 @@ pub struct Trunk {
     pub register: bool,
     /// Pause between OPTIONS probes; zero sends none. Default 30 s.
     pub options: Duration,
+    /// Whether it may ask us to hold ordinary calls back (RFC 7339). Default false.
+    pub overload_control: bool,
 }
 
 /// `[[callback_pool]]`: numbers registered to one site's address.
@@ -431,6 +433,8 @@ pub enum PresenceKind {
 pub struct Auth {
     /// The realm of challenges. Default: `node.domain`.
     pub realm: String,
+    /// How many messages a second are taken from one address that nobody knows.
+    pub stranger_rate: u32,
 }
 
 /// `[log]`
@@ -543,6 +547,8 @@ pub struct Agent {
     pub mailbox: Option<Private<String>>,
     /// For devices that register as `sip:<id>@…`. Default: none may.
     pub password: Option<Private<String>>,
+    /// `answer = "auto"`: her panel answers callbacks by itself. Default false.
+    pub answers: bool,
     /// Told of this agent's emergency calls besides the site's contacts.
     pub contacts: Contacts,
     /// Her place, for trunks with `location = "pidf"`; its country is hers where it names none. Default: none.

@@ -300,6 +300,7 @@ fn trunk(mut s: Section<'_>) -> Trunk {
         media: media_policy(&mut s, "media", "srtp"),
         register: s.flag("register", false),
         options: duration(&mut s, "options", Duration::from_secs(30), Duration::ZERO, HOUR),
+        overload_control: s.flag("overload_control", false),
     };
     if trunk.register && trunk.credentials.is_none() && !s.has("username") {
         s.note("register", "needs a username and a password: who registers is asked for them");
@@ -316,6 +317,7 @@ fn media_policy(s: &mut Section<'_>, media: &str, srtp: &str) -> MediaPolicy {
     let policy = MediaPolicy {
         anchor: s.choice(media, &[("pass", false), ("anchor", true)]).unwrap_or_default(),
         srtp: s.choice(srtp, &[("off", Srtp::Off), ("offer", Srtp::Offer), ("require", Srtp::Require)]).unwrap_or_default(),
+        ice: false,
     };
     if policy.srtp != Srtp::Off && !policy.anchor {
         s.note(srtp, format!("needs {media} = \"anchor\": only audio that goes through us can be encrypted by us"));
@@ -505,7 +507,10 @@ fn auth(mut s: Section<'_>, domain: &str) -> Auth {
         text if text.contains(['"', '\\']) => Err("must hold neither quotes nor backslashes".to_owned()),
         text => Ok(text),
     };
-    let auth = Auth { realm: s.read("realm", realm).unwrap_or_else(|| domain.to_owned()) };
+    let auth = Auth {
+        realm: s.read("realm", realm).unwrap_or_else(|| domain.to_owned()),
+        stranger_rate: s.number("stranger_rate", 200, 1..=100_000),
+    };
     s.finish();
     auth
 }
@@ -577,6 +582,7 @@ fn agent(mut s: Section<'_>, names: &Names) -> Agent {
         locked: s.flag("locked", false),
         mailbox: s.read("mailbox", value::mailbox),
         password: password(&mut s),
+        answers: s.choice("answer", &[("ring", false), ("auto", true)]).unwrap_or(false),
         contacts: s.read("contacts", value::contacts).unwrap_or_default(),
         location: s.has("location").then(|| Private::new(location(s.section("location")))),
     };

@@ -5,7 +5,7 @@
 //! What they say is in [`story`], what they hear comes in at the [`stage`] and is drawn by the [`ladder`] while it
 //! happens. No memory is shared with the daemon: what is called seen was on the wire.
 //!
-//! Read [`demo`] first, then [`story::play`].
+//! Read [`demo`] first, then [`story::play`]. [`panel()`] is another one, for whoever wants to dial by herself.
 
 mod caption;
 mod child;
@@ -14,11 +14,14 @@ mod ladder;
 mod mailbox;
 mod neighbour;
 mod paint;
+mod panel;
 mod pbx;
 mod setting;
 mod stage;
 mod story;
 mod summary;
+
+pub use panel::panel;
 
 use std::fmt;
 use std::fs;

@@ -23,6 +23,8 @@ pub(super) struct Neighbour {
     user: &'static str,
     socket: UdpSocket,
     address: SocketAddr,
+    /// Where it says that it speaks.
+    port: u16,
     next: Cell<u32>,
 }
 
@@ -48,13 +50,20 @@ pub(super) struct Dialog {
 }
 
 const TAG: &str = "demo";
+/// A port of which nobody hears anything.
+const SILENT: u16 = 30_000;
 
 impl Neighbour {
     /// Takes a port on loopback.
     pub(super) fn bind(column: Column, user: &'static str) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = socket.local_addr()?;
-        Ok(Self { column, user, socket, address, next: Cell::new(1) })
+        Ok(Self { column, user, socket, address, port: SILENT, next: Cell::new(1) })
+    }
+
+    /// The same, with its audio at this port.
+    pub(super) fn speaking_at(self, port: u16) -> Self {
+        Self { port, ..self }
     }
 
     /// Where it is.
@@ -161,9 +170,9 @@ impl Neighbour {
     }
 
     fn sdp(&self) -> String {
-        let (user, ip) = (self.user, self.address.ip());
+        let (user, ip, port) = (self.user, self.address.ip(), self.port);
         format!(
-            "v=0\r\no={user} 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 30000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+            "v=0\r\no={user} 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
         )
     }
 }

@@ -10,6 +10,7 @@ use crate::daemon::side::{Cause, SideSender, Status, ToSide};
 use crate::emergency::facts::Side;
 use crate::io::clock;
 use crate::io::media;
+use crate::io::media::relay::browser::Identity;
 use crate::io::media::relay::{self, Relay};
 use crate::io::notifier;
 use crate::io::notifier::post::Hook;
@@ -119,11 +120,12 @@ pub(super) fn secure(config: &Config, assembled: &Assembled) -> Result<Option<Ar
 }
 
 /// What keeps leases. A new kind of store is an arm here.
-pub(super) fn open_store(config: &Config, status: &Arc<Status>) -> Result<Opened, Failure> {
+pub(super) fn open_store(config: &Config, status: &Arc<Status>, heir: bool) -> Result<Opened, Failure> {
     let status = Arc::clone(status);
     let store_failed = move |failed| status.set_alarm_for(Cause::Keeping, "store_failed", failed);
     let keep_damaged = LONGEST_QUARANTINE / config.time_scale;
-    Ok(sqlite::open(&config.node.state_dir, &clock::boot_id(), keep_damaged, Box::new(store_failed))?)
+    let open = if heir { sqlite::inherit } else { sqlite::open };
+    Ok(open(&config.node.state_dir, &clock::boot_id(), keep_damaged, Box::new(store_failed))?)
 }
 
 /// Where audio of ours leaves from.
@@ -139,11 +141,11 @@ pub(super) fn relay_settings(config: &Config) -> relay::Settings {
 }
 
 /// Starts the relays; what they report is a line of the log.
-pub(super) fn start_relay(config: &Config, saved: &Saved, side: &SideSender) -> Relay {
+pub(super) fn start_relay(config: &Config, identity: Option<Identity>, saved: &Saved, side: &SideSender) -> Relay {
     let claimed = saved.rows(Table::Call).flat_map(|(_, row)| ports_in(row)).collect::<Vec<_>>();
     let side = side.clone();
     let report = move |call, event| side.send(ToSide::Effect(Side::Log { event, call, trunk: None }));
-    Relay::start(relay_settings(config), claimed, Box::new(report))
+    Relay::start(relay_settings(config), identity, claimed, Box::new(report))
 }
 
 /// How the contacts are told.

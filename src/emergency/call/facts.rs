@@ -5,7 +5,7 @@ use crate::emergency::lease::RecordId;
 use crate::emergency::notice::About;
 use crate::emergency::number::Dialed;
 use crate::emergency::outputs::Outputs;
-use crate::words::{E164, Private};
+use crate::words::{E164, Position, Private};
 
 /// What a call is, in every state.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Facts {
     pub shown: Option<E164>,
     /// The location that the call brought, in words.
     pub brought: Option<Private<String>>,
+    /// Where her browser says that she is.
+    pub position: Option<Private<Position>>,
     /// The location that went out last, in words.
     pub location: Option<Private<String>>,
     /// Whatever waits until the INVITE has left; `None` once it has.
@@ -33,7 +35,18 @@ pub struct Facts {
 impl Facts {
     /// A call that is not placed yet.
     pub fn new(call: CallId, about: About, dialed: Dialed, record: RecordId, body: Body) -> Self {
-        Self { call, about, dialed, record, body, shown: None, brought: None, location: None, then: Some(Vec::with_capacity(3)) }
+        Self {
+            call,
+            about,
+            dialed,
+            record,
+            body,
+            shown: None,
+            brought: None,
+            position: None,
+            location: None,
+            then: Some(Vec::with_capacity(3)),
+        }
     }
 
     /// The same of a call whose INVITE left in an earlier life: nothing waits for that.

@@ -15,6 +15,9 @@ pub(super) const NOT_CONNECTED_STANDS: Duration = Duration::from_secs(3600);
 /// How long the alarm for rows that could not be read after a restart stands: what they said is lost, and is not news for ever.
 pub(super) const DAMAGE_STANDS: Duration = Duration::from_secs(3600);
 
+/// For how long no call must have waited too long for the store: a disk that is slow now and then is one piece of news.
+const STORE_CALM: Duration = Duration::from_secs(3);
+
 /// How long it takes at least until it is looked whether every shelf has a free number again, while an alarm says that one
 /// has none.
 const POOL_LOOK: Duration = Duration::from_secs(4);
@@ -33,11 +36,24 @@ impl Gateway {
         if self.damage_until.take_if(|until| *until <= now).is_some() {
             self.out.alarm("store_failed", false);
         }
+        if self.store_look.take_if(|at| *at <= now).is_some() && !self.out.take_repeat("store_slow") {
+            self.out.alarm("store_slow", false);
+        }
+    }
+
+    /// The store has written a record: from here on it has to be in time for a while.
+    pub(super) fn store_answers(&mut self, now: Time) {
+        if self.out.is_raised("store_slow") && (self.out.take_repeat("store_slow") || self.store_look.is_none()) {
+            self.store_look = Some(now + STORE_CALM);
+        }
     }
 
     /// When there is something to clear, or to look for.
     pub(super) fn next_alarm(&self) -> Option<Time> {
-        [self.loop_until, self.not_connected_until, self.damage_until, self.pool_look].into_iter().flatten().min()
+        [self.loop_until, self.not_connected_until, self.damage_until, self.store_look, self.pool_look]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The alarms of the pool clear by themselves, once every shelf has a number that no quarantine holds.

@@ -173,6 +173,7 @@ impl Leases {
                     path: row.path,
                     up: 0,
                     ended: Some(late.unwrap_or(dialed)),
+                    over: None,
                     expires,
                     phase: if late.is_some() { Phase::Late } else { Phase::Open },
                     queued: None,

@@ -227,6 +227,35 @@ fn c3_while_her_emergency_call_is_up_the_desk_is_added_after_15_s_and_at_once_wh
 }
 
 #[test]
+fn c3_an_emergency_call_of_which_nothing_is_heard_is_dead_until_it_is_heard_again_and_p11_is_not_ended() {
+    let mut w = World::new(site());
+    let out = w.dial("ada", "sip:911@gw");
+    let number = w.shown();
+    w.input(Input::Silence { call: out, silent: true });
+    let early = w.call_back(number, false);
+    w.wire();
+    w.refuse(early, 0, 486);
+    assert_eq!(w.wire()[1..], ["ring 2 sip:desk@10.0.0.5"], "one that rings is alive");
+    w.input(Input::Abandoned { call: early });
+    w.leg(out, 0, ANSWERED);
+    w.heard();
+    let call = w.call_back(number, false);
+    w.rings(call, 0);
+    w.wait_ms(15_000);
+    assert_eq!(w.wire(), ["ring 0 sip:ada@10.0.0.9", "180"], "the desk has the time of any callback");
+    w.wait_ms(5_000);
+    assert_eq!(w.wire(), ["ring 1 sip:desk@10.0.0.5"]);
+    w.leg(call, 0, ANSWERED);
+    assert!(w.wire().iter().all(|said| !said.contains("bye")), "nobody has ended the first");
+    w.input(Input::Ended { call, by: Party::Caller });
+    w.input(Input::Silence { call: out, silent: false });
+    w.wire();
+    let call = w.call_back(number, false);
+    w.refuse(call, 0, 486);
+    assert!(w.wire().contains(&"ring 2 sip:desk@10.0.0.5".to_owned()), "it is alive");
+}
+
+#[test]
 fn l10_the_number_is_found_in_every_form_and_behind_the_request_uri() {
     let (mut w, number) = after_a_call(|_| {});
     let ten = &number.to_string()[2..];

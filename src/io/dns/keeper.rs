@@ -70,6 +70,13 @@ impl Keeper {
         Self { wanted, told, known: BTreeMap::new() }
     }
 
+    /// With what an earlier run knew. It stays until there is a better answer, and each name is asked for at once.
+    pub fn knowing(mut self, before: &Answers) -> Self {
+        let known = |ways: &Vec<Way>| Known { newest: ways.len(), ways: ways.clone(), ..Known::default() };
+        self.known = before.ways.iter().map(|(question, ways)| (question.clone(), known(ways))).collect();
+        self
+    }
+
     /// Runs.
     pub async fn run(mut self) {
         let mut answers = JoinSet::new();

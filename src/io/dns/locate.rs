@@ -1,11 +1,12 @@
 //! From a host to the addresses that are tried in turn (RFC 3263 section 4, RFC 2782).
 
 use crate::sip::Transport;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// What a SIP URI asks for that names a host.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Question {
     /// The host.
     pub host: String,
@@ -25,7 +26,7 @@ impl fmt::Debug for Question {
 }
 
 /// A transport that connections of ours can have, in the order of preference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Speech {
     /// UDP.
     Udp,
@@ -72,7 +73,7 @@ impl Speech {
 }
 
 /// One address to try. Ordered as they are to be tried, but for SRV's weights.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Way {
     /// The place among the NAPTR's services, and SRV's priority.
     rank: (u16, u16),

@@ -22,7 +22,7 @@ mod webhook;
 use crate::emergency::notice::Notice;
 use crate::io::clock;
 use crate::io::store::Keeper;
-use crate::words::Saved;
+use crate::words::{Saved, Time};
 use channel::Channel;
 use failure::Failure;
 pub use outbox::Pace;
@@ -40,6 +40,9 @@ use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
 use tracing::{debug, error, info, warn};
+
+/// Between two lines of the log that say that nobody is told.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// What the configuration says about telling people.
 #[derive(Clone, Default)]
@@ -80,6 +83,9 @@ pub struct Notifier {
     /// Which boot of the machine this is: a time alone says nothing after the next one.
     boot: String,
     notices: u64,
+    /// Of how many nobody was told since that was said last, and when it was.
+    untold: u64,
+    untold_said: Option<Time>,
 }
 
 impl Notifier {
@@ -95,6 +101,8 @@ impl Notifier {
             templates: Arc::default(),
             boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default(),
             notices: 0,
+            untold: 0,
+            untold_said: None,
         }
     }
 
@@ -160,8 +168,7 @@ impl Notifier {
         let settings = self.settings.borrow().clone();
         let channels = Channel::all(&settings);
         if channels.is_empty() {
-            warn!(notice = self.notices, "nobody is told of a call: no mail server and no webhook is configured");
-            return;
+            return self.tell_nobody();
         }
         let now = clock::now();
         let series = series(&self.boot, notice);
@@ -181,6 +188,18 @@ impl Notifier {
                 }
             }
         }
+    }
+
+    /// What is the same for every call is said once in a while, so that a rush of calls fills no log.
+    fn tell_nobody(&mut self) {
+        self.untold += 1;
+        let now = clock::now();
+        if self.untold_said.is_some_and(|said| now < said + PAUSE) {
+            return;
+        }
+        let calls = std::mem::take(&mut self.untold);
+        warn!(notice = self.notices, calls, "nobody is told of a call: no mail server and no webhook is configured");
+        self.untold_said = Some(now);
     }
 
     fn start_tries(&mut self) {

@@ -14,6 +14,7 @@ pub use memory::in_memory;
 
 use crate::emergency::facts::CallId;
 use crate::words::{Row, Saved};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -70,14 +71,18 @@ struct Orders {
     queue: UnboundedSender<Order>,
     /// Wakes the thread, which may not be listening to the queue for a while.
     urgent: Arc<Notify>,
+    /// The thread will look into the queue by itself: rows that calls wait for need not wake it.
+    will_look: Arc<AtomicBool>,
 }
 
 impl Orders {
     /// Never blocks; fails where nobody is there any more, and then there is nothing to be done.
     fn send(&self, order: Order) {
-        let waits = !matches!(order, Order::Keep(_));
+        let (waits, is_row) = (!matches!(order, Order::Keep(_)), matches!(order, Order::Commit(..)));
         let _ = self.queue.send(order);
-        if waits {
+        // With the fence on the other side: either this is seen to be false, or the order above is seen in the queue.
+        fence(Ordering::SeqCst);
+        if waits && !(is_row && self.will_look.load(Ordering::Relaxed)) {
             self.urgent.notify_one();
         }
     }

@@ -218,8 +218,8 @@ impl Task {
     }
 
     /// Somebody has asked an HTTP server for a WebSocket, and been let in.
-    pub(super) async fn join(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let (read, write) = websocket::upgraded(stream).await;
+    pub(super) async fn join(self, stream: TcpStream, part: Bytes) {
+        let (read, write) = websocket::upgraded(stream, part).await;
         self.run(read, write).await;
     }
 

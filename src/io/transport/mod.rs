@@ -38,6 +38,8 @@ pub struct Counters {
     pub dropped: AtomicU64,
     /// Messages that came in and were not taken, because the thread they were for is overloaded.
     pub overload: AtomicU64,
+    /// Messages that were not taken because nobody knows who sends so many.
+    pub strangers: AtomicU64,
     /// Connections that were closed at once: too many.
     pub turned_away: AtomicU64,
     /// Connections whose framing was lost.

@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -135,6 +134,8 @@ pub struct Streams {
     gates: Arc<Gates>,
     secure: Option<Arc<Secure>>,
     closing: bool,
+    /// The listener of pages that come by an HTTP server.
+    pages: Option<u8>,
     last_id: u32,
     known: Known,
     counters: Arc<Counters>,
@@ -167,6 +168,7 @@ impl Streams {
             gates: Arc::default(),
             secure,
             closing: false,
+            pages: None,
             last_id: 0,
             known,
             counters,
@@ -255,7 +257,8 @@ impl Streams {
         let by_remote = || self.by_remote.get(&(flow.transport, flow.remote)).copied();
         let own = self.connections.get(&flow.connection).filter(|c| c.transport == flow.transport).map(|_| flow.connection);
         let letter = Box::new((flow.remote, bytes));
-        if own.is_none() && flow.connection > 0 && !self.known.contains(flow.remote.ip()) {
+        let there_or_nowhere = flow.connection > 0 && !self.known.contains(flow.remote.ip());
+        if own.is_none() && there_or_nowhere {
             return Sent::Refused;
         }
         let Some(id) = own.or_else(by_remote) else { return self.open(flow, vec![letter], false) };
@@ -275,7 +278,7 @@ impl Streams {
             }
             Err(mpsc::error::TrySendError::Closed(letter)) => {
                 self.forget(id);
-                self.open(flow, vec![letter], false)
+                if there_or_nowhere { Sent::Refused } else { self.open(flow, vec![letter], false) }
             }
         }
     }
@@ -312,16 +315,23 @@ impl Streams {
         tokio::spawn(task.accept(stream, turns));
     }
 
-    /// Takes a WebSocket in that an HTTP server has accepted, with its subprotocol and Origin checked, as one of the
-    /// `listener`th listener's, whose name our Via has there.
-    pub fn join<S>(&mut self, stream: S, remote: SocketAddr, listener: u8, transport: Transport)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    /// Takes a WebSocket in that an HTTP server has accepted, with its subprotocol and Origin checked, and what was read of
+    /// it ahead. It is a stranger's, wherever it comes from.
+    pub fn join(&mut self, stream: std::net::TcpStream, part: Bytes, remote: SocketAddr, transport: Transport) {
+        let Some(listener) = self.pages else { return };
         let flow = Flow { transport, listener, remote, connection: 0, name: 0 };
-        if let Some(stranger) = self.is_welcome(remote) {
-            tokio::spawn(self.enter(flow, stranger, false).join(stream));
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        tcp::tune(&stream);
+        if self.is_welcome(remote).is_some() {
+            let task = self.enter(flow, true, false);
+            self.by_remote.insert((transport, remote), self.last_id);
+            tokio::spawn(task.join(stream, part));
         }
+    }
+
+    /// Pages that come by an HTTP server are of this listener, whose name our Via has there.
+    pub fn pages_are_of(&mut self, listener: u8) {
+        self.pages = Some(listener);
     }
 
     /// Whether somebody from there may connect, and is a stranger.

@@ -66,13 +66,14 @@ where
     Ok(halves(socket, arrived))
 }
 
-/// A connection whose hands were shaken elsewhere, by an HTTP server that has checked Origin and subprotocol.
-pub(super) async fn upgraded<S>(stream: S) -> Halves<S>
+/// A connection whose hands were shaken elsewhere, by an HTTP server that has checked Origin and subprotocol, and has read
+/// this `part` of it ahead.
+pub(super) async fn upgraded<S>(stream: S, part: Bytes) -> Halves<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (stream, arrived) = Watched::new(stream);
-    halves(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await, arrived)
+    halves(WebSocketStream::from_partially_read(stream, part.into(), Role::Server, Some(config())).await, arrived)
 }
 
 fn halves<S: AsyncRead + AsyncWrite + Unpin>(socket: WebSocketStream<Watched<S>>, arrived: Arc<AtomicUsize>) -> Halves<S> {

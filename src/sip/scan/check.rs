@@ -70,7 +70,7 @@ fn is_unusual_name_addr(v: &[u8]) -> bool {
 
 /// The values of a Contact: `*`, or addresses.
 pub(super) fn is_contact(v: &[u8]) -> bool {
-    is_plain_name_addr(v).is_some() || v == b"*" || (!v.is_empty() && values(v).all(is_name_addr))
+    is_plain_name_addr(v).is_some() || v == b"*" || has_values_that(v, is_name_addr)
 }
 
 /// The hops of a Via.
@@ -87,7 +87,13 @@ fn is_plain_via(v: &[u8]) -> Option<()> {
 }
 
 fn is_unusual_via(v: &[u8]) -> bool {
-    !v.is_empty() && values(v).all(is_hop)
+    has_values_that(v, is_hop)
+}
+
+/// Whether there is a value in a list, and each is so: commas alone are none.
+fn has_values_that(v: &[u8], is_so: impl Fn(&[u8]) -> bool) -> bool {
+    let mut values = values(v).peekable();
+    values.peek().is_some() && values.all(is_so)
 }
 
 /// A Call-ID: one word without blanks or controls. Laxer than the grammar, as everybody is.

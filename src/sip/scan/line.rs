@@ -3,6 +3,7 @@
 
 use super::{Name, Span};
 use crate::sip::header;
+use crate::words::block;
 
 /// One header field with its folded lines.
 pub(in crate::sip) struct Line {
@@ -20,7 +21,7 @@ pub(in crate::sip) fn line(bytes: &[u8], at: usize) -> Line {
     let mut from = at;
     let mut crs = 0;
     loop {
-        let Some(lf) = bytes.get(from..).and_then(|rest| memchr::memchr(b'\n', rest)).map(|i| i + from) else {
+        let Some(lf) = bytes.get(from..).and_then(|rest| block::position(rest, b'\n')).map(|i| i + from) else {
             return Line { end: bytes.len(), next: bytes.len(), crs };
         };
         let crlf = usize::from(lf > from && bytes.get(lf - 1) == Some(&b'\r'));

@@ -20,14 +20,24 @@ export class Browser {
 	/** What went wrong in a page by itself: scripts that threw, what its policy has refused. */
 	complaints = [];
 
+	/** `args`: more of them; `context`: what every page of it has, permissions for example; `files`: the page's name. */
+	constructor({ args = [], context = {}, files = "admin" } = {}) {
+		[this.args, this.context, this.files] = [args, context, files];
+	}
+
 	async start() {
-		this.program = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
+		this.program = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: [...ARGS, ...this.args] });
 		this.page = await this.open();
 	}
 
 	/** A page with a session of its own, signed in by nobody. */
-	async open(prepare = async () => {}) {
-		const context = await this.program.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-US", timezoneId: "UTC", colorScheme: "light" });
+	async open(prepare = async () => {}, more = {}) {
+		const context = await this.program.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-US", timezoneId: "UTC", colorScheme: "light", ...this.context, ...more });
+		return this.tab(context, prepare);
+	}
+
+	/** One more page of the same session. */
+	async tab(context, prepare = async () => {}) {
 		const page = await context.newPage();
 		page.setDefaultTimeout(15_000);
 		page.on("pageerror", (error) => this.complaints.push(String(error)));
@@ -36,10 +46,10 @@ export class Browser {
 			if (message.type() === "error" && !/Failed to load resource/.test(message.text())) this.complaints.push(message.text());
 		});
 		if (process.env.E911D_WEB) {
-			await page.route((to) => /^\/admin(\/|$)/.test(to.pathname), async (route) => {
-				const file = new URL(route.request().url()).pathname.replace(/^\/admin\/?/, "") || "index.html";
+			await page.route((to) => to.pathname.split("/")[1] === this.files, async (route) => {
+				const file = new URL(route.request().url()).pathname.split("/")[2] || "index.html";
 				const answer = await route.fetch();
-				await route.fulfill({ response: answer, body: readFileSync(join(process.env.E911D_WEB, "admin", file)) });
+				await route.fulfill({ response: answer, body: readFileSync(join(process.env.E911D_WEB, this.files, file)) });
 			});
 		}
 		await prepare(page);
@@ -58,6 +68,12 @@ export class Browser {
 		}
 		await page.emulateMedia({ colorScheme: "light" });
 		await page.setViewportSize({ width: 1280, height: 800 });
+	}
+
+	/** Everything that is pressed is as large as a finger (WCAG 2.5.5). */
+	async largeEnough(name, page = this.page) {
+		const small = await page.locator("button, select, input, a").evaluateAll((all) => all.map((e) => [e, e.getBoundingClientRect()]).filter(([, box]) => box.width > 0 && (box.width < 44 || box.height < 44)).map(([e, box]) => `${e.outerHTML} ${box.width}x${box.height}`));
+		same(small, [], `${name}: targets under 44 px`);
 	}
 
 	async accessible(name, page) {

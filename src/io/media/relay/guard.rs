@@ -111,9 +111,10 @@ impl Guard {
         self.outward.encrypt_rtp(packet).ok()
     }
 
-    /// Brings the context to where the run before us has left this stream, by the stream's age and where it is now.
+    /// Brings the context to where the run before us has left this stream, by the stream's age and where it is now. Only the
+    /// first one can be that old: whoever joins later begins later.
     fn catch_up(&mut self, packet: &[u8]) {
-        let sent = self.age.as_secs() * PACE;
+        let sent = std::mem::take(&mut self.age).as_secs() * PACE;
         let (Some(head), Some(sequence)) = (head_of(packet), sequence_of(packet)) else { return };
         let rollovers = sent.saturating_sub(u64::from(sequence)).div_ceil(1 << 16);
         let stops = (0..rollovers).flat_map(|_| STOPS).chain(STOPS.into_iter().filter(|stop| *stop < sequence));
@@ -183,6 +184,7 @@ fn context(key: &Key, inward: bool, provider: &dyn RTCCryptoProvider) -> Option<
         Suite::AesCm128Sha1Tag80 => ProtectionProfile::Aes128CmHmacSha1_80,
         Suite::AesCm128Sha1Tag32 => ProtectionProfile::Aes128CmHmacSha1_32,
         Suite::AesGcm256 => ProtectionProfile::AeadAes256Gcm,
+        Suite::AesGcm128 => ProtectionProfile::AeadAes128Gcm,
     };
     let (master, salt) = key.parts();
     let window = inward.then(|| srtp_replay_protection(WINDOW));
@@ -201,6 +203,14 @@ mod tests {
         let (a, b) = (ring(1), ring(101));
         let one = Guard::new(Keys { send: a.clone(), receive: b.clone() }, Duration::ZERO).expect("keys");
         (one, Guard::new(Keys { send: b, receive: a }, age).expect("keys"))
+    }
+
+    impl Guard {
+        /// As an end that tries no rollovers.
+        fn open_now(&mut self, packet: &[u8]) -> Option<BytesMut> {
+            self.trials = 0;
+            self.open(packet)
+        }
     }
 
     fn packet(source: u32, sequence: u16) -> Vec<u8> {
@@ -275,6 +285,18 @@ mod tests {
         let plain = packet(8, sequence.wrapping_add(1));
         let closed = next.close(&plain).expect("encrypted");
         assert_eq!(far.open(&closed).as_deref(), Some(&plain[..]), "what goes out");
+    }
+
+    #[test]
+    fn b1_a_source_that_joins_after_a_restart_has_not_rolled_over() {
+        // Half an hour into the call the run begins; the far end is transferred, and another source is heard.
+        let (mut far, mut run) = ends(Suite::AesCm128Sha1Tag80, Duration::from_secs(1800));
+        run.close(&packet(7, 24_464)).expect("encrypted");
+        for n in 0..100u16 {
+            let plain = packet(8, 500 + n);
+            let closed = run.close(&plain).expect("encrypted");
+            assert_eq!(far.open_now(&closed).as_deref(), Some(&plain[..]), "{n}");
+        }
     }
 
     #[test]

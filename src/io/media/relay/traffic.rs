@@ -17,6 +17,8 @@ pub struct Traffic {
     pub unsent: AtomicU64,
     /// Relays in which nobody was heard for long.
     pub silences: AtomicU64,
+    /// Browsers that fell silent in a call.
+    pub gone: AtomicU64,
     /// Relays at present.
     pub relays: AtomicU64,
     /// Pairs of ports at present, those that are only ready among them.

@@ -61,6 +61,8 @@ pub(super) enum Done {
 /// See the module's docs.
 pub(super) struct Disk {
     pub(super) dir: PathBuf,
+    /// Whoever has the directory hands over to us and is about to end: it is not waited for.
+    pub(super) heir: bool,
     /// The present boot's id.
     pub(super) boot: String,
     /// How long a damaged database is kept.
@@ -68,7 +70,7 @@ pub(super) struct Disk {
     pub(super) work: Receiver<Work>,
     pub(super) done: UnboundedSender<Done>,
     /// Whose rows are durable.
-    pub(super) written: UnboundedSender<CallId>,
+    pub(super) written: UnboundedSender<Vec<CallId>>,
     /// Rows that were read: a sign of life.
     pub(super) progress: Arc<AtomicU64>,
     /// Whoever opened the store has gone on without what it held.
@@ -101,7 +103,8 @@ impl Disk {
     /// Works until told to end.
     pub(super) fn run(mut self) {
         match lock(&self.dir) {
-            Locked::Taken => return drop(self.done.send(Done::Taken)),
+            Locked::Taken if !self.heir => return drop(self.done.send(Done::Taken)),
+            Locked::Taken => {}
             Locked::Ours(lock) => self.state.lock = Some(lock),
             Locked::Impossible => {
                 let _ = std::fs::create_dir(&self.dir);
@@ -195,8 +198,8 @@ impl Disk {
     fn write(&mut self, mut batch: Batch) {
         match self.guarded(|disk| disk.try_to_write(&mut batch)) {
             Ok(()) => {
-                for call in batch.waiting {
-                    let _ = self.written.send(call);
+                if !batch.waiting.is_empty() {
+                    let _ = self.written.send(batch.waiting);
                 }
                 for flushed in batch.flushes {
                     let _ = flushed.send(());
@@ -310,8 +313,8 @@ impl Disk {
 
     fn close(mut self, mut batch: Batch, orderly: bool) {
         let written = self.guarded(|disk| disk.try_to_write(&mut batch)).is_ok();
-        for call in batch.waiting.drain(..).filter(|_| written) {
-            let _ = self.written.send(call);
+        if written {
+            let _ = self.written.send(std::mem::take(&mut batch.waiting));
         }
         let mut mark = Batch::default();
         mark.rows.insert((Table::Node, node::CLEAN.into()), Some(Vec::new()));

@@ -24,8 +24,9 @@ use crate::words::{Row, Saved, Table, Time};
 use disk::{Disk, Done, Work};
 use file::node;
 use pending::Pending;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
@@ -48,6 +49,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A batch that nobody waits for grows for so long: each sync costs more than its rows (RULES B1 leaves 100 ms). Until then
 /// nobody listens, so that whoever hands a row over does not have to wake anybody.
 const LINGER: Duration = Duration::from_millis(20);
+/// A batch of nothing but records of ordinary calls grows for so long: no call and no lease hangs on them.
+const RECORDS: Duration = Duration::from_millis(200);
 /// From the beginning of one batch to the next, even if calls wait: in a rush several share one sync. That is the most
 /// that a call loses by it.
 const PACE: Duration = Duration::from_millis(4);
@@ -70,15 +73,31 @@ pub type StoreFailed = Box<dyn FnMut(bool) + Send>;
 ///
 /// Only if another process has the directory.
 pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreFailed) -> Result<Opened, Taken> {
+    begin(dir, boot, keep_damaged, store_failed, false)
+}
+
+/// As [`open`], for the process that the one which has the directory hands over to. If a disk that stalls keeps that one from
+/// letting go, what the database holds is read all the same, and rows wait in memory until it has ended.
+///
+/// # Errors
+///
+/// None; the result is [`open`]'s.
+pub fn inherit(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreFailed) -> Result<Opened, Taken> {
+    begin(dir, boot, keep_damaged, store_failed, true)
+}
+
+fn begin(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreFailed, heir: bool) -> Result<Opened, Taken> {
     let (orders, taken) = unbounded_channel();
     let (written, durable) = unbounded_channel();
     let (work, to_do) = mpsc::channel();
     let urgent = Arc::new(Notify::new());
+    let will_look = Arc::new(AtomicBool::new(false));
     let (done, results) = unbounded_channel();
     let (opened, saved) = mpsc::channel();
     let (progress, given_up) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let disk = Disk {
         dir: dir.to_owned(),
+        heir,
         boot: boot.to_owned(),
         keep_damaged,
         work: to_do,
@@ -91,6 +110,7 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
     let collector = Collector {
         orders: taken,
         urgent: Arc::clone(&urgent),
+        will_look: Arc::clone(&will_look),
         done: results,
         work,
         boot: boot.to_owned(),
@@ -99,6 +119,7 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
         store_failed,
         busy_since: Some(clock::now()),
         deaf_until: None,
+        records_since: None,
         last_batch: Time::ZERO,
         healthy: true,
         told: false,
@@ -114,8 +135,9 @@ pub fn open(dir: &Path, boot: &str, keep_damaged: Duration, store_failed: StoreF
             glimpse(dir, boot)
         }
     };
-    let orders = Orders { queue: orders, urgent };
-    Ok(Opened { store: Box::new(Sqlite { orders: orders.clone(), durable }), keeper: Keeper { orders: Some(orders) }, saved })
+    let orders = Orders { queue: orders, urgent, will_look };
+    let store = Box::new(Sqlite { orders: orders.clone(), durable, told: VecDeque::new() });
+    Ok(Opened { store, keeper: Keeper { orders: Some(orders) }, saved })
 }
 
 /// The node's row of this key, from a database that may be in use or not ours to write. `None` also where the disk hangs.
@@ -161,7 +183,10 @@ fn wait<T>(saved: &mpsc::Receiver<T>, progress: &AtomicU64) -> Option<T> {
 /// The front's side.
 struct Sqlite {
     orders: Orders,
-    durable: UnboundedReceiver<CallId>,
+    /// Batch by batch.
+    durable: UnboundedReceiver<Vec<CallId>>,
+    /// What is left of the batch that came last.
+    told: VecDeque<CallId>,
 }
 
 impl Store for Sqlite {
@@ -171,9 +196,14 @@ impl Store for Sqlite {
     }
 
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<CallId> {
-        match self.durable.poll_recv(cx) {
-            Poll::Ready(Some(call)) => Poll::Ready(call),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        loop {
+            if let Some(call) = self.told.pop_front() {
+                return Poll::Ready(call);
+            }
+            match self.durable.poll_recv(cx) {
+                Poll::Ready(Some(batch)) => self.told = batch.into(),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+            }
         }
     }
 }
@@ -183,6 +213,8 @@ struct Collector {
     orders: UnboundedReceiver<Order>,
     /// There is an order that somebody waits for.
     urgent: Arc<Notify>,
+    /// There is a moment, soon, at which [`Self::take_all`] is called in any case.
+    will_look: Arc<AtomicBool>,
     done: UnboundedReceiver<Done>,
     work: mpsc::Sender<Work>,
     boot: String,
@@ -194,6 +226,8 @@ struct Collector {
     busy_since: Option<Time>,
     /// While rows gather for which nobody waits: until when.
     deaf_until: Option<Time>,
+    /// Since when nothing but records of ordinary calls waits.
+    records_since: Option<Time>,
     /// When the last batch began.
     last_batch: Time,
     /// What the disk thread thinks.
@@ -224,8 +258,17 @@ impl Collector {
         let mut orders = Vec::with_capacity(BURST);
         let urgent = Arc::clone(&self.urgent);
         loop {
-            let listens = self.closing.is_none() && self.deaf_until.is_none();
             let pause = self.pause(clock::now());
+            // While the disk writes, or is about to, the next batch grows in the queue.
+            let is_occupied = self.busy_since.is_some() || pause.is_some() && self.deaf_until.is_none();
+            self.will_look.store(is_occupied, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            // Whoever has seen it true before now has woken nobody.
+            if !is_occupied && self.take_all() {
+                self.hand_over();
+                continue;
+            }
+            let listens = self.closing.is_none() && self.deaf_until.is_none() && !is_occupied;
             tokio::select! {
                 n = self.orders.recv_many(&mut orders, BURST), if listens => match n {
                     0 => self.closing = Some(Closing { orderly: false, done: None }),
@@ -253,12 +296,16 @@ impl Collector {
         Some(next.since(now))
     }
 
-    fn take_all(&mut self) {
+    /// Takes what is in the queue; whether there was anything.
+    fn take_all(&mut self) -> bool {
+        let mut any = false;
         while self.closing.is_none()
             && let Ok(order) = self.orders.try_recv()
         {
             self.take(order);
+            any = true;
         }
+        any
     }
 
     fn take(&mut self, order: Order) {
@@ -295,9 +342,14 @@ impl Collector {
     fn hand_over(&mut self) {
         let now = clock::now();
         let grown = self.deaf_until.is_some_and(|until| until <= now);
-        if grown || !self.pending.is_only_kept() {
+        let only_records = self.pending.is_only_records();
+        if !only_records {
+            self.records_since = None;
+        }
+        let may_grow = only_records && now < *self.records_since.get_or_insert(now) + RECORDS;
+        if !self.pending.is_only_kept() || grown && !may_grow {
             self.deaf_until = None;
-        } else if self.deaf_until.is_none() {
+        } else if grown || self.deaf_until.is_none() {
             self.deaf_until = Some(now + LINGER);
         }
         if self.busy_since.is_some() {
@@ -311,7 +363,7 @@ impl Collector {
                 None => return,
             },
         };
-        (self.busy_since, self.last_batch) = (Some(now), now);
+        (self.busy_since, self.last_batch, self.records_since) = (Some(now), now, None);
         kill::point("batch");
         let _ = self.work.send(work);
     }

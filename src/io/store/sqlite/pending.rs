@@ -68,6 +68,11 @@ impl Pending {
         !self.batch.is_empty() && self.batch.waiting.is_empty() && self.batch.flushes.is_empty()
     }
 
+    /// Whether there are records of ordinary calls to write, perhaps the end of earlier ones, and nothing else.
+    pub(super) fn is_only_records(&self) -> bool {
+        self.is_only_kept() && !self.batch.records.is_empty() && self.batch.rows.keys().all(|(table, _)| *table == Table::Record)
+    }
+
     /// Takes a row in the place of an earlier one.
     pub(super) fn keep(&mut self, row: Row) {
         let (key, value) = (row.key.into_revealed(), row.value.map(crate::words::Private::into_revealed));

@@ -21,6 +21,10 @@ impl Open {
     }
 
     fn in_boot(dir: &Path, boot: &str) -> Self {
+        Self::by(open, dir, boot)
+    }
+
+    fn by(open: fn(&Path, &str, Duration, StoreFailed) -> Result<Opened, Taken>, dir: &Path, boot: &str) -> Self {
         let alarm = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&alarm);
         let store_failed = Box::new(move |failed| told.lock().expect("no panic").push(failed));
@@ -88,6 +92,26 @@ fn until(what: impl Fn() -> bool) -> bool {
         thread::sleep(Duration::from_millis(20));
     }
     true
+}
+
+#[test]
+fn b2_an_heir_reads_what_is_there_and_writes_once_its_predecessor_has_let_go() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let before = Open::new(dir.path());
+    before.keep("a", "1");
+    before.opened.keeper.settled();
+    assert!(before.flush());
+    assert!(open(dir.path(), "boot one", SOON, Box::new(|_| {})).is_err(), "nobody else");
+    let heir = Open::by(inherit, dir.path(), "boot one");
+    assert_eq!(heir.leases(), [("a".to_owned(), "1".to_owned())]);
+    assert!(heir.opened.saved.same_boot);
+    heir.keep("b", "2");
+    assert_eq!(heir.alarms(1), [true]);
+    before.close();
+    assert!(heir.flush());
+    heir.close();
+    let all = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())];
+    assert_eq!(Open::new(dir.path()).leases(), all);
 }
 
 #[test]
