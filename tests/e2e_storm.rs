@@ -161,6 +161,8 @@ fn b6_in_a_storm_of_ordinary_calls_and_strangers_every_emergency_callback_and_re
     let tally = flood.tally();
     assert!(tally.turned_away > 0, "it was a storm: {tally:?}");
     assert!(tally.relayed > 0 && tally.others == 0, "{tally:?}");
+    // A 503 that was on its way when its INVITE was repeated tears a call as well.
+    assert!(tally.torn * 100 <= tally.repeated, "what waits is not turned away when it is repeated: {tally:?}");
     assert!((1..=95).contains(&tally.to_spare), "{tally:?}");
     let limited = world.gateway.metric("e911d_lost_total{why=\"strangers\"}");
     assert!(limited > 0.0, "of {} messages of strangers none was one too many", strangers.sent());

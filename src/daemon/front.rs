@@ -15,6 +15,7 @@ use super::handover::Held;
 use super::lane::Lane;
 use super::leaving::Leaving;
 use super::overload::Meter;
+use super::repeats::Repeats;
 use super::shards::{FromShard, Ordinary, REPORT, busy, is_new_call};
 use super::side::{SideSender, ToSide};
 use super::worker::{Outside, Worker};
@@ -140,6 +141,7 @@ pub struct Front {
     lane: Option<Lane>,
     strangers: Strangers,
     meter: Meter,
+    repeats: Repeats,
     classifier: Classifier,
     near: Near,
     inboxes: Vec<Inbox>,
@@ -189,6 +191,7 @@ impl Front {
             lane: parts.lane,
             strangers: Strangers::new(parts.stranger_rate),
             meter: Meter::new(parts.load),
+            repeats: Repeats::default(),
             classifier,
             near,
             inboxes: Vec::new(),
@@ -489,15 +492,25 @@ impl Front {
             return self.worker.receive(flow, msg, &mut self.near, clock::now());
         }
         let is_new = is_new_call(&msg);
-        let refused = match (&mut self.lane, self.near.ordinary.get(usize::from(shard) - 1)) {
+        let thread = self.near.ordinary.get(usize::from(shard) - 1);
+        let is_filling = self.lane.as_ref().map(Lane::is_filling).or_else(|| thread.map(Ordinary::is_filling));
+        let noted = (is_new && is_filling == Some(true)).then(|| msg.bytes().clone());
+        let refused = match (&mut self.lane, thread) {
             _ if self.ends.is_some() && is_new => Some(msg),
             (Some(lane), _) => lane.hand_over(flow, msg),
             (None, Some(thread)) => thread.hand_over(flow, msg),
             (None, None) => Some(msg),
         };
         match refused {
-            None if is_new => self.meter.taken(),
+            None if is_new => {
+                self.meter.taken();
+                if let Some(bytes) = noted {
+                    self.repeats.note(flow.remote, &bytes);
+                }
+            }
             None => {}
+            // It waits, and is answered then.
+            Some(msg) if is_new && self.repeats.knows(flow.remote, msg.bytes()) => {}
             Some(msg) => {
                 Counters::add(&self.counters.overload);
                 if is_new {
@@ -528,6 +541,7 @@ impl Front {
     fn report(&mut self, now: Time) {
         self.beat.store(now.as_millis(), Ordering::Relaxed);
         self.meter.look(now, clock::wall);
+        self.repeats.forget(now);
         if now < self.next_report {
             return;
         }

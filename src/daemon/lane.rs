@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 const LONGEST: usize = 4096;
 /// From here on new calls are refused.
 const NO_NEW_CALLS: usize = 1024;
+/// From here on a repeat may come before its original is looked at.
+const FILLING: usize = NO_NEW_CALLS / 4;
 /// Messages that are taken before the front looks at its sockets again.
 const SHARE: usize = 16;
 
@@ -40,9 +42,9 @@ impl Lane {
         Self { worker, waiting: VecDeque::new() }
     }
 
-    /// Has a message wait; gives it back where there is no room for it.
+    /// Has a message wait; gives it back where there is no room for it. A repeated INVITE belongs to a call.
     pub fn hand_over(&mut self, flow: Flow, msg: Message) -> Option<Message> {
-        let room = if is_new_call(&msg) { NO_NEW_CALLS } else { LONGEST };
+        let room = if is_new_call(&msg) && !self.worker.shard().has_invite_of(&msg) { NO_NEW_CALLS } else { LONGEST };
         if self.waiting.len() >= room {
             return Some(msg);
         }
@@ -53,6 +55,11 @@ impl Lane {
     /// Whether there is room for new calls.
     pub fn takes_new_calls(&self) -> bool {
         self.waiting.len() < NO_NEW_CALLS
+    }
+
+    /// Whether what is handed over now may wait for longer than it takes until it is repeated.
+    pub fn is_filling(&self) -> bool {
+        self.waiting.len() >= FILLING
     }
 
     /// Has an INVITE wait that nobody has read yet. It is one outside a dialog, and there is room.

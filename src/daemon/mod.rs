@@ -30,6 +30,7 @@ mod pages;
 pub mod passes;
 pub mod readiness;
 pub mod records;
+pub mod repeats;
 pub mod roster;
 pub mod run;
 pub mod serve;

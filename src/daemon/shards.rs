@@ -32,6 +32,8 @@ use tokio::sync::mpsc::UnboundedSender;
 const QUEUE: usize = 4096;
 /// From here on new calls are refused.
 const NO_NEW_CALLS: usize = 3072;
+/// From here on a repeat may come before its original is looked at.
+const FILLING: usize = NO_NEW_CALLS / 4;
 /// Messages that are handled before timers are looked at again.
 const BURST: usize = 64;
 /// How often a thread reports what it holds.
@@ -139,6 +141,11 @@ impl Ordinary {
                 }
             }
         }
+    }
+
+    /// Whether what is handed over now may wait for longer than it takes until it is repeated.
+    pub fn is_filling(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= FILLING
     }
 
     /// Tells it that nobody is at an address. Where there is no room timers will find out.

@@ -1,5 +1,6 @@
 //! Who offers ordinary calls by the thousand and does not care what becomes of them, and who refuses them all.
 
+use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,13 +19,34 @@ pub struct Tally {
     pub turned_away: usize,
     /// Other final responses.
     pub others: usize,
+    /// Calls of which nothing was heard for [`REPEAT`], so that the INVITE was repeated.
+    pub repeated: usize,
+    /// Those of them that were turned away and placed as well.
+    pub torn: usize,
     /// The most of a hundred that the gateway asked to be spared (RFC 7339). It is asked of one who obeys nothing.
     pub to_spare: u32,
 }
 
-/// Ordinary calls out of one socket, one INVITE each, final responses acknowledged, nothing repeated.
+/// When an INVITE is repeated of which nothing was heard, once.
+const REPEAT: Duration = Duration::from_millis(150);
+
+/// What was heard of a call.
+#[derive(Default)]
+struct Heard {
+    repeated: bool,
+    turned_away: bool,
+    placed: bool,
+}
+
+#[derive(Default)]
+struct Ears {
+    tally: Tally,
+    calls: HashMap<String, Heard>,
+}
+
+/// Ordinary calls out of one socket, final responses acknowledged.
 pub struct Flood {
-    tally: Arc<Mutex<Tally>>,
+    ears: Arc<Mutex<Ears>>,
     thread: JoinHandle<()>,
 }
 
@@ -33,11 +55,20 @@ impl Flood {
     pub fn start(from: SocketAddr, gateway: SocketAddr, calls: usize, each: usize) -> Self {
         let socket = UdpSocket::bind(from).unwrap_or_else(|e| panic!("{from}: {e}"));
         socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        let tally = Arc::<Mutex<Tally>>::default();
-        let (counted, ears) = (Arc::clone(&tally), socket.try_clone().unwrap());
+        let ears = Arc::<Mutex<Ears>>::default();
+        let (heard, listening) = (Arc::clone(&ears), socket.try_clone().unwrap());
         let thread = std::thread::spawn(move || {
+            let asked = Arc::clone(&heard);
             let offers = std::thread::spawn(move || {
+                let mut unheard = VecDeque::new();
                 for n in 0..calls {
+                    unheard.push_back((n, Deadline::after(REPEAT)));
+                    while unheard.front().is_some_and(|(_, by): &(usize, Deadline)| by.passed()) {
+                        let Some((n, _)) = unheard.pop_front() else { break };
+                        if repeats(n, &asked) {
+                            socket.send_to(invite(from, gateway, n).as_bytes(), gateway).unwrap();
+                        }
+                    }
                     socket.send_to(invite(from, gateway, n).as_bytes(), gateway).unwrap();
                     if n % each == 0 {
                         std::thread::sleep(Duration::from_millis(1));
@@ -46,14 +77,14 @@ impl Flood {
             });
             let mut buffer = vec![0; 65_535];
             while !offers.is_finished() {
-                hear(&ears, gateway, &counted, &mut buffer);
+                hear(&listening, gateway, &heard, &mut buffer);
             }
             let end = Deadline::after(Duration::from_secs(2));
             while !end.passed() {
-                hear(&ears, gateway, &counted, &mut buffer);
+                hear(&listening, gateway, &heard, &mut buffer);
             }
         });
-        Self { tally, thread }
+        Self { ears, thread }
     }
 
     /// Whether it still goes on.
@@ -63,23 +94,43 @@ impl Flood {
 
     /// What became of them so far.
     pub fn tally(&self) -> Tally {
-        *self.tally.lock().unwrap()
+        self.ears.lock().unwrap().tally
     }
 }
 
-fn hear(socket: &UdpSocket, gateway: SocketAddr, tally: &Mutex<Tally>, buffer: &mut [u8]) {
+/// Whether nothing was heard of this call yet; it counts as repeated then.
+fn repeats(n: usize, ears: &Mutex<Ears>) -> bool {
+    let mut ears = ears.lock().unwrap();
+    let call = ears.calls.entry(format!("flood{n}")).or_default();
+    let is_unheard = !call.turned_away && !call.placed;
+    call.repeated |= is_unheard;
+    ears.tally.repeated += usize::from(is_unheard);
+    is_unheard
+}
+
+fn hear(socket: &UdpSocket, gateway: SocketAddr, ears: &Mutex<Ears>, buffer: &mut [u8]) {
     let Ok((n, _)) = socket.recv_from(buffer) else { return };
     let msg = Message::parse(&buffer[..n]);
-    let mut tally = tally.lock().unwrap();
+    let mut ears = ears.lock().unwrap();
+    let Ears { tally, calls } = &mut *ears;
     let asked = msg.header("Via").split_once(";oc=").map(|(_, rest)| rest.split(';').next().unwrap_or_default());
     tally.to_spare = tally.to_spare.max(asked.map_or(0, |percent| percent.parse().expect("a number")));
+    let is_ours = msg.status() == 503 && !msg.header("Retry-After").is_empty();
+    let call = calls.entry(msg.header("Call-ID").to_owned()).or_default();
+    let was_torn = call.turned_away && call.placed;
+    if is_ours {
+        call.turned_away = true
+    } else {
+        call.placed = true
+    }
+    tally.torn += usize::from(call.repeated && call.turned_away && call.placed && !was_torn);
     match msg.status() {
         ..200 => return,
         486 => tally.relayed += 1,
-        503 if !msg.header("Retry-After").is_empty() => tally.turned_away += 1,
+        _ if is_ours => tally.turned_away += 1,
         _ => tally.others += 1,
     }
-    drop(tally);
+    drop(ears);
     let of = |name: &str| format!("{name}: {}\r\n", msg.header(name));
     let ack = format!(
         "ACK sip:+12125550100@{gateway} SIP/2.0\r\n{}Max-Forwards: 70\r\n{}{}{}CSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n",

@@ -54,6 +54,9 @@ impl Front {
         match &mut self.lane {
             Some(lane) if is_usual && lane.takes_new_calls() => {
                 self.meter.taken();
+                if lane.is_filling() {
+                    self.repeats.note(flow.remote, &bytes);
+                }
                 lane.hand_over_unread(flow, bytes);
             }
             _ => self.arrived(flow, Message::scan(bytes)),
