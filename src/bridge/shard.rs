@@ -250,7 +250,7 @@ impl Shard {
         self.story.as_ref().map(|story| Classifier::new(&self.setup, story.lane()))
     }
 
-    /// Whether this CANCEL or ACK is for an INVITE that came here.
+    /// Whether this CANCEL or ACK is for an INVITE that came here, or this INVITE is a copy of one.
     pub fn has_invite_of(&self, msg: &Message) -> bool {
         self.endpoint.has_invite_of(msg)
     }

@@ -44,8 +44,8 @@ impl Lane {
 
     /// Has a message wait; gives it back where there is no room for it. A repeated INVITE belongs to a call.
     pub fn hand_over(&mut self, flow: Flow, msg: Message) -> Option<Message> {
-        let room = if is_new_call(&msg) && !self.worker.shard().has_invite_of(&msg) { NO_NEW_CALLS } else { LONGEST };
-        if self.waiting.len() >= room {
+        let is_refused = !self.takes_new_calls() && is_new_call(&msg) && !self.worker.shard().has_invite_of(&msg);
+        if is_refused || self.waiting.len() >= LONGEST {
             return Some(msg);
         }
         self.waiting.push_back((flow, Waiting::Message(msg)));

@@ -82,6 +82,7 @@ mod tests {
             assert_eq!((there.country(), there.is_certain()), (at(country), certain), "{told} {agent} {peer} {node}");
         }
     }
+
     #[test]
     fn r7_where_the_panel_is_counts_before_the_profile_and_never_refuses_a_call_against_it() {
         let at = |text: &str| Country::parse(text);

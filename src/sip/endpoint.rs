@@ -227,7 +227,7 @@ impl<O: Copy> Endpoint<O> {
         self.clients.remove(tx);
     }
 
-    /// Whether this CANCEL or ACK is for an INVITE to us whose transaction is still here.
+    /// Whether this CANCEL or ACK is for an INVITE to us whose transaction is still here, or this INVITE is a copy of it.
     pub fn has_invite_of(&self, msg: &Message) -> bool {
         self.find_server(transaction_hash(self.secret, msg, b"INVITE"), msg).is_some()
     }
