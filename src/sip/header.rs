@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::words::uri;
+use crate::words::{block, uri};
 
 /// A `name-addr` or `addr-spec` with its header parameters (RFC 3261 section 20.10): From, To, Contact, Route and their
 /// like.
@@ -26,16 +26,16 @@ impl<'a> NameAddr<'a> {
     pub fn parse(v: &'a [u8]) -> Option<Self> {
         let v = v.trim_ascii();
         let quoted_len = quoted_len(v).unwrap_or(0);
-        let open = v.get(quoted_len..)?.iter().position(|&c| c == b'<').map(|i| i + quoted_len);
+        let open = block::position(v.get(quoted_len..)?, b'<').map(|i| i + quoted_len);
         // An unterminated quote swallows the rest: what looks like brackets is then still the address.
         let Some(open) = open.or_else(|| memchr::memrchr(b'<', v).filter(|_| quoted_len == v.len())) else {
             return Self::parse_addr_spec(v);
         };
         let inside = v.get(open + 1..)?;
-        let close = inside.iter().position(|&c| c == b'>').unwrap_or(inside.len());
+        let close = block::position(inside, b'>').unwrap_or(inside.len());
         let uri = inside.get(..close)?.trim_ascii();
         let after = inside.get(close + 1..).unwrap_or_default();
-        let params = after.iter().position(|&c| c == b';').and_then(|i| after.get(i + 1..)).unwrap_or_default();
+        let params = block::position(after, b';').and_then(|i| after.get(i + 1..)).unwrap_or_default();
         (!uri.is_empty()).then(|| Self { display: unquote(v.get(..open).unwrap_or_default()), uri, params: params.trim_ascii() })
     }
 
@@ -51,7 +51,7 @@ impl<'a> NameAddr<'a> {
 
     /// Without brackets a `;` ends the URI: what follows are header parameters (RFC 3261 section 20).
     fn parse_addr_spec(v: &'a [u8]) -> Option<Self> {
-        let end = v.iter().position(|&c| c == b';').unwrap_or(v.len());
+        let end = block::position(v, b';').unwrap_or(v.len());
         let (uri, params) = (v.get(..end)?.trim_ascii(), v.get(end + 1..).unwrap_or_default().trim_ascii());
         (!uri.is_empty() && !uri.starts_with(b"\"")).then_some(Self { display: b"", uri, params })
     }
@@ -80,7 +80,21 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// Reads the first hop of a Via value. `None` where there is no `SIP/2.0/transport` or no host.
     pub fn parse(v: &'a [u8]) -> Option<Self> {
-        Self::parse_hop(values(v).next()?)
+        Self::parse_plain(v).or_else(|| Self::parse_hop(values(v).next()?))
+    }
+
+    /// The commonest shape, read in one look: one hop, a blank where one must be and nowhere else.
+    fn parse_plain(v: &'a [u8]) -> Option<Self> {
+        let rest = v.strip_prefix(b"SIP/2.0/")?;
+        let (transport, rest) = rest.split_at(block::position(rest, b' ')?);
+        let (host, port, tail) = uri::plain_host_port(rest.get(1..)?)?;
+        let params = match tail.split_first() {
+            None => tail,
+            Some((b';', params)) if memchr::memchr3(b',', b'"', b'<', params).is_none() => params.trim_ascii_end(),
+            Some(_) => return None,
+        };
+        let is_token = !transport.is_empty() && transport.iter().all(u8::is_ascii_alphanumeric);
+        is_token.then_some(Self { transport, host, port, params })
     }
 
     /// Reads one hop of a list that is split already.
@@ -271,6 +285,7 @@ fn unquote(v: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn text(b: &[u8]) -> &str {
         std::str::from_utf8(b).unwrap()
@@ -320,6 +335,17 @@ mod tests {
         }
         for none in ["", "SIP/2.0/UDP", "SIP/2.0/UDP ", "SIP/2.0 h", "HTTP/1.1/TCP h", "SIP/2.0/UDP ;branch=1"] {
             assert!(Via::parse(none.as_bytes()).is_none(), "{none}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_via_is_read_in_one_look_as_the_second_look_reads_it(
+            text in r#"SIP/2\.0/[UDP /]{0,5} [h.:\[ ]{0,4}(:[0-9]{1,6})?( ?;[b=:"<, ]{0,5}){0,2}"#,
+        ) {
+            if let Some(plain) = Via::parse_plain(text.as_bytes()) {
+                prop_assert!(Some(plain) == values(text.as_bytes()).next().and_then(Via::parse_hop), "{text}");
+            }
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) use start::is_start_line;
 pub use start::{Start, Unreadable};
 
 use self::start::StartLine;
-use crate::sip::header::{NameAddr, Via, number};
+use crate::sip::header::{Via, number};
 
 /// How many header fields of one message are kept.
 pub const MAX_HEADERS: usize = 1024;
@@ -48,6 +48,13 @@ impl Span {
     fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, end: end as u32 }
     }
+
+    /// Where this part of these bytes stands.
+    #[inline]
+    fn of_part(part: &[u8], bytes: &[u8]) -> Self {
+        let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+        Self::new(start, start + part.len())
+    }
 }
 
 /// One header field of a [`Message`]: its name, and where it stands.
@@ -67,6 +74,8 @@ pub struct Message {
     start: StartLine,
     headers: SmallVec<[Header; 32]>,
     cseq: Option<(u32, Span)>,
+    from_tag: Option<Span>,
+    to_tag: Option<Span>,
     body: Span,
     faults: Faults,
 }
@@ -101,8 +110,9 @@ impl Message {
         };
         let body = scan.body(body_at);
         let cseq = scan.finish(&start);
+        let (from_tag, to_tag) = (scan.seen.from.tag, scan.seen.to.tag);
         let (headers, faults) = (scan.headers, scan.faults);
-        Ok(Self { start, headers, cseq, body, faults, bytes })
+        Ok(Self { start, headers, cseq, from_tag, to_tag, body, faults, bytes })
     }
 
     /// The same message, known to be the head at which a stream's framing was lost (see
@@ -216,12 +226,12 @@ impl Message {
 
     /// The tag of the From.
     pub fn from_tag(&self) -> Option<&[u8]> {
-        NameAddr::parse(self.get(Name::From)?)?.tag()
+        self.from_tag.map(|tag| tag.of(&self.bytes))
     }
 
     /// The tag of the To.
     pub fn to_tag(&self) -> Option<&[u8]> {
-        NameAddr::parse(self.get(Name::To)?)?.tag()
+        self.to_tag.map(|tag| tag.of(&self.bytes))
     }
 
     /// The topmost hop of the Via fields, where it can be read.
@@ -258,10 +268,28 @@ impl std::fmt::Debug for Message {
 #[derive(Default)]
 struct Seen {
     via: bool,
-    from: bool,
-    to: bool,
+    from: Party,
+    to: Party,
     call_id: bool,
     cseq: Option<Span>,
+}
+
+/// The first From, or the first To.
+#[derive(Default)]
+struct Party {
+    is_there: bool,
+    tag: Option<Span>,
+}
+
+impl Party {
+    /// Here is one, with this tag; true if there was one before.
+    fn meet(&mut self, tag: Option<&[u8]>, bytes: &[u8]) -> bool {
+        if !self.is_there {
+            *self = Self { is_there: true, tag: tag.map(|tag| Span::of_part(tag, bytes)) };
+            return false;
+        }
+        true
+    }
 }
 
 struct Scan<'a> {
@@ -304,8 +332,14 @@ impl Scan<'_> {
                 self.seen.via = true;
                 (Faults::unless(check::is_via(v), Faults::BAD_VIA), false)
             }
-            Name::From => (Faults::unless(is_name_addr(v), Faults::BAD_FROM), std::mem::replace(&mut self.seen.from, true)),
-            Name::To => (Faults::unless(is_name_addr(v), Faults::BAD_TO), std::mem::replace(&mut self.seen.to, true)),
+            Name::From => {
+                let (is_sound, tag) = check::tagged_name_addr(v);
+                (Faults::unless(is_sound, Faults::BAD_FROM), self.seen.from.meet(tag, self.bytes))
+            }
+            Name::To => {
+                let (is_sound, tag) = check::tagged_name_addr(v);
+                (Faults::unless(is_sound, Faults::BAD_TO), self.seen.to.meet(tag, self.bytes))
+            }
             Name::CallId if v.is_empty() => return,
             Name::CallId => (Faults::unless(is_call_id(v), Faults::BAD_CALL_ID), std::mem::replace(&mut self.seen.call_id, true)),
             Name::CSeq => {
@@ -346,8 +380,8 @@ impl Scan<'_> {
     fn finish(&mut self, start: &StartLine) -> Option<(u32, Span)> {
         let seen = &self.seen;
         self.faults |= Faults::unless(seen.via, Faults::MISSING_VIA)
-            | Faults::unless(seen.from, Faults::MISSING_FROM)
-            | Faults::unless(seen.to, Faults::MISSING_TO)
+            | Faults::unless(seen.from.is_there, Faults::MISSING_FROM)
+            | Faults::unless(seen.to.is_there, Faults::MISSING_TO)
             | Faults::unless(seen.call_id, Faults::MISSING_CALL_ID)
             | Faults::unless(seen.cseq.is_some(), Faults::MISSING_CSEQ);
         let span = seen.cseq?;

@@ -86,6 +86,25 @@ impl<'a> Uri<'a> {
     }
 
     fn parse_sip(scheme: Scheme, rest: &'a [u8]) -> Self {
+        Self::parse_plain(scheme, rest).unwrap_or_else(|| Self::parse_unusual(scheme, rest))
+    }
+
+    /// The commonest shapes, read in one look.
+    fn parse_plain(scheme: Scheme, rest: &'a [u8]) -> Option<Self> {
+        let at = run_len(rest, USER);
+        let has_user = at > 0 && rest.get(at) == Some(&b'@');
+        let host_on = if has_user { rest.get(at + 1..)? } else { rest };
+        let (host, port, tail) = plain_host_port(host_on)?;
+        let params = match tail.split_first() {
+            None => tail,
+            Some((b';', params)) if run_len(params, PARAM) == params.len() => params,
+            Some(_) => return None,
+        };
+        let user = rest.get(..at).filter(|_| has_user);
+        Some(Self { scheme, user, host, port, params, headers: b"", sound: true })
+    }
+
+    fn parse_unusual(scheme: Scheme, rest: &'a [u8]) -> Self {
         // RFC 3261 section 25.1: an unescaped `@` ends the userinfo, which may itself contain `;` and `?`.
         let (user, rest) = split_once(rest, b'@').map_or((None, rest), |(user, rest)| (Some(user), rest));
         let (user, password) = user.map_or((None, None), |u| match split_once(u, b':') {
@@ -170,19 +189,24 @@ pub(crate) fn plain_len(b: &[u8]) -> Option<usize> {
     let rest = b.strip_prefix(b"sip:")?;
     let user = run_len(rest, USER);
     let host = if user > 0 && rest.get(user) == Some(&b'@') { rest.get(user + 1..)? } else { rest };
-    let rest = host.get(plain_host_port_len(host)?..)?;
+    let (_, _, rest) = plain_host_port(host)?;
     let params = if rest.first() == Some(&b';') { run_len(rest, PARAM) } else { 0 };
     let rest = rest.get(params..)?;
     // Anything else that may belong to a URI is for those who look twice.
     rest.first().is_none_or(|&c| CLASS[usize::from(c)] & URI == 0).then_some(b.len() - rest.len())
 }
 
-/// How many bytes at the beginning are a host name or IPv4 address, and perhaps a port; `None` says nothing.
-pub(crate) fn plain_host_port_len(b: &[u8]) -> Option<usize> {
-    let host = run_len(b, HOST);
-    let Some(port) = b.get(host..)?.strip_prefix(b":") else { return (host > 0).then_some(host) };
-    let digits = port.iter().take_while(|c| c.is_ascii_digit()).count();
-    (host > 0 && matches!(digits, 1..=4) && port.first() != Some(&b'0')).then_some(host + 1 + digits)
+/// A host name or IPv4 address at the beginning, its port if it has one, and what follows them; `None` says nothing.
+pub(crate) fn plain_host_port(b: &[u8]) -> Option<(&[u8], Option<u16>, &[u8])> {
+    let (host, rest) = b.split_at(run_len(b, HOST));
+    if host.is_empty() {
+        return None;
+    }
+    let Some(port) = rest.strip_prefix(b":") else { return Some((host, None, rest)) };
+    let (digits, rest) = port.split_at(port.iter().take_while(|c| c.is_ascii_digit()).count());
+    let in_range = matches!(digits.len(), 1..=4) || digits.len() == 5 && digits <= b"65535".as_slice();
+    let is_port = in_range && digits.first() != Some(&b'0');
+    is_port.then(|| (host, Some(digits.iter().fold(0, |n, c| n * 10 + u16::from(c - b'0'))), rest))
 }
 
 fn is_clean(part: &[u8]) -> bool {
@@ -251,6 +275,7 @@ fn split_once(b: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::{Scheme, Uri, plain_len};
+    use proptest::prelude::*;
 
     #[test]
     fn what_is_plain_is_well_formed() {
@@ -259,7 +284,9 @@ mod tests {
             ("sip:host", Some(8)),
             ("sip:+1@h;lr", Some(11)),
             ("sip:a@h:5060 x", Some(12)),
+            ("sip:a@h:65535;lr", Some(16)),
             ("sip:a@h:65536", None),
+            ("sip:a@h:123456", None),
             ("sip:a@h:0", None),
             ("sip:a@h:", None),
             ("sip:a@[::1]", None),
@@ -274,6 +301,15 @@ mod tests {
             assert_eq!(plain_len(text.as_bytes()), want, "{text}");
             if let Some(n) = want {
                 assert!(Uri::parse(&text.as_bytes()[..n]).unwrap().is_well_formed(), "{text}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_in_one_look_is_what_the_second_look_reads(text in "[a;:@?.\\[ 0-9]{0,14}(:[0-9]{1,6})?(;[a=@:?]{0,4})?") {
+            if let Some(plain) = Uri::parse_plain(Scheme::Sip, text.as_bytes()) {
+                prop_assert!(plain == Uri::parse_unusual(Scheme::Sip, text.as_bytes()), "{text}");
             }
         }
     }

@@ -4,7 +4,7 @@
 //! are ordinary input.
 
 use super::line::{is_token, token_len};
-use crate::sip::header::{Via, closed_quoted_len, values};
+use crate::sip::header::{NameAddr, Via, closed_quoted_len, values};
 use crate::words::{Uri, uri};
 
 /// A Request-URI. Unknown schemes are not wrong (416 is the answer to them), header fields are.
@@ -19,11 +19,25 @@ fn is_unusual_request_uri(b: &[u8]) -> bool {
 
 /// A `name-addr` or `addr-spec` with parameters.
 pub(in crate::sip) fn is_name_addr(v: &[u8]) -> bool {
-    is_plain_name_addr(v).is_some() || is_unusual_name_addr(v)
+    plain_name_addr(v).is_some() || is_unusual_name_addr(v)
+}
+
+/// Whether a From or To is such a value, and its tag, which may be found in a wrong one as well.
+pub(super) fn tagged_name_addr(v: &[u8]) -> (bool, Option<&[u8]>) {
+    match plain_name_addr(v) {
+        Some(Plain { tag }) => (true, tag.filter(|tag| !tag.is_empty())),
+        None => (is_unusual_name_addr(v), NameAddr::parse(v).and_then(|n| n.tag())),
+    }
+}
+
+/// A value that was known in one look.
+struct Plain<'a> {
+    /// Its first parameter of this name; empty where that has no value.
+    tag: Option<&'a [u8]>,
 }
 
 /// The commonest shapes, known in one look: `"A" <sip:a@b>;tag=1`, `A <sip:a@b>`, `<sip:a@b>`.
-fn is_plain_name_addr(v: &[u8]) -> Option<()> {
+fn plain_name_addr(v: &[u8]) -> Option<Plain<'_>> {
     let rest = match v.strip_prefix(b"\"") {
         Some(quoted) => {
             let end = quoted.iter().position(|&c| matches!(c, b'"' | b'\\'))?;
@@ -37,16 +51,23 @@ fn is_plain_name_addr(v: &[u8]) -> Option<()> {
 }
 
 /// `*(SEMI token [EQUAL token])` without blanks.
-fn plain_params(mut p: &[u8]) -> Option<()> {
+fn plain_params(mut p: &[u8]) -> Option<Plain<'_>> {
+    let mut tag = None;
     while let Some(param) = p.strip_prefix(b";") {
-        let key = token_len(param);
-        p = param.get(key..).filter(|_| key > 0)?;
-        if let Some(value) = p.strip_prefix(b"=") {
-            let len = token_len(value);
-            p = value.get(len..).filter(|_| len > 0)?;
+        let (key, rest) = param.split_at(token_len(param));
+        let (value, rest) = match rest.strip_prefix(b"=") {
+            Some(value) => value.split_at(Some(token_len(value)).filter(|len| *len > 0)?),
+            None => (rest.get(..0)?, rest),
+        };
+        if key.is_empty() {
+            return None;
         }
+        if tag.is_none() && key.eq_ignore_ascii_case(b"tag") {
+            tag = Some(value);
+        }
+        p = rest;
     }
-    p.is_empty().then_some(())
+    p.is_empty().then_some(Plain { tag })
 }
 
 fn is_unusual_name_addr(v: &[u8]) -> bool {
@@ -70,20 +91,20 @@ fn is_unusual_name_addr(v: &[u8]) -> bool {
 
 /// The values of a Contact: `*`, or addresses.
 pub(super) fn is_contact(v: &[u8]) -> bool {
-    is_plain_name_addr(v).is_some() || v == b"*" || has_values_that(v, is_name_addr)
+    plain_name_addr(v).is_some() || v == b"*" || has_values_that(v, is_name_addr)
 }
 
 /// The hops of a Via.
 pub(super) fn is_via(v: &[u8]) -> bool {
-    is_plain_via(v).is_some() || is_unusual_via(v)
+    plain_via(v).is_some() || is_unusual_via(v)
 }
 
 /// The commonest shape, known in one look: one hop, a blank where one must be and nowhere else.
-fn is_plain_via(v: &[u8]) -> Option<()> {
+fn plain_via(v: &[u8]) -> Option<Plain<'_>> {
     let rest = v.strip_prefix(b"SIP/2.0/")?;
     let transport = token_len(rest);
     let host = rest.get(transport..).filter(|_| transport > 0)?.strip_prefix(b" ")?;
-    plain_params(host.get(uri::plain_host_port_len(host)?..)?)
+    plain_params(uri::plain_host_port(host)?.2)
 }
 
 fn is_unusual_via(v: &[u8]) -> bool {
@@ -202,6 +223,26 @@ mod tests {
         assert!(
             is_contact(b"*") && is_contact(b"<sip:a@b>, sip:c@d;q=1") && !is_contact(b"\"\" <> ;, <sip:a@b>") && !is_contact(b"")
         );
+    }
+
+    #[test]
+    fn a_tag_is_found_in_whatever_shape_its_address_has() {
+        for (value, sound, tag) in [
+            ("<sip:a@b>;tag=1", true, Some("1")),
+            ("\"A\" <sip:a@b:50600>;x;TAG=1;tag=2", true, Some("1")),
+            ("<sip:a@b>;tag", true, None),
+            ("<sip:a@b>;tag;tag=2", true, None),
+            ("<sip:a@b>;tagged=1", true, None),
+            ("sip:a@b;tag=1", true, Some("1")),
+            ("<sip:a@b> ; tag = 1", true, Some("1")),
+            ("<sip:a@[::1]>;x=\";tag=9\";tag=1", true, Some("1")),
+            ("<sip:a b@c>;tag=1", false, Some("1")),
+            ("<sip:a@b>;=;tag=1", false, Some("1")),
+        ] {
+            let (is_sound, found) = tagged_name_addr(value.as_bytes());
+            assert_eq!((is_sound, found.map(|t| std::str::from_utf8(t).unwrap())), (sound, tag), "{value}");
+            assert_eq!(NameAddr::parse(value.as_bytes()).and_then(|n| n.tag()), found, "{value}");
+        }
     }
 
     #[test]
