@@ -30,6 +30,9 @@ const NOT_BACK: &str = "SIP;cause=480;text=\"The caller's page did not come back
 /// What the page before hears, should it still be there.
 const TAKEN_OVER: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
+/// How often the other side is asked anew at most, should it be asking something itself each time.
+const MOST_ASKED: u8 = 4;
+
 /// A page's part in a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Page {
@@ -64,6 +67,15 @@ pub(super) struct RungAgain {
     device: DeviceKey,
     dialog: DialogKey,
     invite: ClientKey,
+}
+
+/// What a page offers that has come back, until the other side has taken it.
+#[derive(Debug)]
+pub(super) struct Offered {
+    seat: Seat,
+    page: DialogKey,
+    answer: Message,
+    asked: u8,
 }
 
 impl Shard {
@@ -187,7 +199,7 @@ impl Shard {
             return self.endpoint.hang_up(rung.dialog, TAKEN_OVER.as_bytes(), Owner::Late, now);
         }
         self.take_seat(seat, &rung, now);
-        self.offer_on(seat, rung.dialog, msg, now);
+        self.offer_on(seat, rung.dialog, msg, 0, now);
     }
 
     /// A page that was rung again is not there.
@@ -204,9 +216,13 @@ impl Shard {
         if status < 200 {
             return;
         }
+        let offered = self.take_offered(seat);
         let Some(call) = self.calls.get(seat.call).filter(|c| c.progress == Progress::Connected(seat.leg)) else {
             return self.endpoint.acknowledge(page, b"", b"");
         };
+        if let (491, Some(offered)) = (status, offered) {
+            return self.wait_for_the_other(offered, now);
+        }
         let (dress, other) = (call.dress(seat.leg, seat.side), call.dialog(seat.leg, seat.side.other()));
         if status >= 300 {
             return self.rejoin_failed(seat, page, status, now);
@@ -221,8 +237,36 @@ impl Shard {
         self.keep_call(seat.call, now);
     }
 
+    /// The other side was asking something itself: each side asks again after a time of its own (RFC 3261 section 14.1).
+    fn wait_for_the_other(&mut self, offered: Offered, now: Time) {
+        let Offered { seat, page, asked, .. } = offered;
+        if asked >= MOST_ASKED {
+            return self.rejoin_failed(seat, page, 491, now);
+        }
+        let some = Duration::from_millis(10 * (seat.call.id().0 % 190));
+        // A leg on a trunk has a Call-ID of ours.
+        let wait = if seat.side == Side::Near { Duration::from_millis(2100) + some } else { some };
+        self.phones.offered.push(offered);
+        self.wakes.arm(now + wait, Wake::OfferAgain(seat));
+    }
+
+    /// It is time to ask again, if the call is still this page's.
+    pub(super) fn offer_again(&mut self, seat: Seat, now: Time) {
+        let Some(Offered { page, answer, asked, .. }) = self.take_offered(seat) else { return };
+        let is_hers = self.calls.get(seat.call).and_then(|c| c.dialog(seat.leg, seat.side)) == Some(page);
+        if is_hers && self.seat_of(seat.call) == Some(seat) {
+            self.offer_on(seat, page, &answer, asked, now);
+        }
+    }
+
+    fn take_offered(&mut self, seat: Seat) -> Option<Offered> {
+        let at = self.phones.offered.iter().position(|o| o.seat == seat)?;
+        Some(self.phones.offered.swap_remove(at))
+    }
+
     /// Without an answer the page has no call: it is away again. Where the other side says that there is none, it is over.
     pub(super) fn rejoin_failed(&mut self, seat: Seat, page: DialogKey, status: u16, now: Time) {
+        self.take_offered(seat);
         self.endpoint.acknowledge(page, b"", b"");
         if status == 481 {
             return self.end_by(seat.call, seat.leg, seat.side.other(), now);
@@ -285,8 +329,8 @@ impl Shard {
         self.stop_ringing_again(key, now);
     }
 
-    /// Asks the other side anew, with what the page offers.
-    fn offer_on(&mut self, seat: Seat, page: DialogKey, msg: &Message, now: Time) {
+    /// Asks the other side anew, with what the page offers; so often it was `asked` before.
+    fn offer_on(&mut self, seat: Seat, page: DialogKey, msg: &Message, asked: u8, now: Time) {
         let Seat { call: key, leg, side } = seat;
         let to = side.other();
         let target = self.calls.get(key).and_then(|c| Some((c.dialog(leg, to)?, c.dress(leg, to))));
@@ -301,6 +345,8 @@ impl Shard {
         };
         w.header("Content-Type", content_type);
         self.endpoint.send(request, w.finish_body(&body), now);
+        self.take_offered(seat);
+        self.phones.offered.push(Offered { seat, page, answer: msg.clone(), asked: asked + 1 });
     }
 
     pub(super) fn stop_ringing_again(&mut self, key: CallKey, now: Time) {

@@ -8,7 +8,7 @@ use super::bindings::{Binding, BindingKey, Bindings, Contacts, DeviceKey, KeptDe
 use super::call::CallKey;
 use super::inside::is_inside;
 use super::keep_open::HeldOpen;
-use super::page::RungAgain;
+use super::page::{Offered, RungAgain};
 use super::shard::{Do, Shard, Wake};
 use crate::emergency::facts::{Input, Origin, Side};
 use crate::sip::header::{NameAddr, seconds, token_in_list, values};
@@ -44,12 +44,14 @@ pub(super) struct Phones {
     shown: Option<Shown>,
     /// Pages that are rung for calls that were theirs before.
     pub(super) rung_again: Vec<RungAgain>,
+    /// What those offer who have answered.
+    pub(super) offered: Vec<Offered>,
 }
 
 impl Phones {
     pub(super) fn new(secret: u64) -> Self {
         let (bindings, held_open) = (Bindings::default(), HeldOpen::default());
-        Self { gate: Gate::new(secret), bindings, held_open, shown: None, rung_again: Vec::new() }
+        Self { gate: Gate::new(secret), bindings, held_open, shown: None, rung_again: Vec::new(), offered: Vec::new() }
     }
 
     /// The device of a call is known by it.

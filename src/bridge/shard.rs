@@ -13,6 +13,7 @@ use super::lines::{Agents, Lines};
 use super::links::{Classifier, Links};
 use super::ordinary::OrdinaryCall;
 use super::own::Errand;
+use super::page::Seat;
 use super::panel::PanelKey;
 use super::publication::Publisher;
 use super::read_back::MediaOrder;
@@ -135,6 +136,8 @@ pub(super) enum Wake {
     Flow(CallKey, LegId),
     /// A page has had its time to come back to its call.
     PageAway(CallKey),
+    /// What a page offers is to be told the other side again.
+    OfferAgain(Seat),
     /// All has been read.
     ReadBack(CallKey),
     /// Calls are to be written down.
@@ -302,6 +305,7 @@ impl Shard {
                 Wake::KeepOpen(binding) => self.keep_open_due(binding, now),
                 Wake::Flow(call, leg) => self.flow_silent(call, leg, now),
                 Wake::PageAway(call) => self.page_away(call, now),
+                Wake::OfferAgain(seat) => self.offer_again(seat, now),
                 Wake::ReadBack(call) => self.read_out(call, now),
                 Wake::KeepCalls => self.keep_calls(),
             }

@@ -312,6 +312,80 @@ fn p11_where_the_psap_refuses_the_offer_of_a_page_that_is_back_the_call_waits_fo
 }
 
 #[test]
+fn p11_a_psap_that_asks_something_itself_is_asked_again_by_the_page_that_is_back() {
+    let mut w = world();
+    register(&mut w, PAGE, "a");
+    dial_911(&mut w);
+    w.close_web(PAGE);
+    register(&mut w, RELOADED, "b");
+    let rung = w.expect(RELOADED, "INVITE");
+    w.receive_by_web(RELOADED, &response(&rung.msg, 200, "p2", "sip:x@127.0.0.31:40002;transport=ws", OTHER));
+    w.expect(PAGE, "BYE");
+    let mut again = w.expect(TRUNK_A, "INVITE");
+    for _ in 0..3 {
+        w.receive(TRUNK_A, &response(&again.msg, 491, "t1", "", ""));
+        w.expect(TRUNK_A, "ACK");
+        w.wait(Duration::from_secs(2));
+        assert!(w.take().iter().all(|s| !text(&s.msg).starts_with("INVITE")), "RFC 3261 section 14.1: not within 2.1 s");
+        w.wait(Duration::from_secs(2));
+        again = w.expect(TRUNK_A, "INVITE");
+        // Its copies.
+        w.take();
+        assert!(text(&again.msg).contains("m=audio 31000"), "{}", text(&again.msg));
+    }
+    w.receive(TRUNK_A, &response(&again.msg, 200, "t1", "sip:psap@127.0.0.1:15070", SDP));
+    w.expect(TRUNK_A, "ACK");
+    let ack = w.expect(RELOADED, "ACK");
+    assert!(text(&ack.msg).contains("m=audio 30000"), "{}", text(&ack.msg));
+    w.wait(Duration::from_secs(30));
+    assert!(w.take().iter().all(|s| !text(&s.msg).starts_with("BYE")));
+    assert!(panel(&w).call.is_some());
+}
+
+#[test]
+fn p11_a_psap_that_is_always_asking_something_itself_leaves_the_call_waiting_for_her_page() {
+    let mut w = world();
+    register(&mut w, PAGE, "a");
+    dial_911(&mut w);
+    w.close_web(PAGE);
+    register(&mut w, RELOADED, "b");
+    let rung = w.expect(RELOADED, "INVITE");
+    w.receive_by_web(RELOADED, &response(&rung.msg, 200, "p2", "sip:x@127.0.0.31:40002;transport=ws", OTHER));
+    for _ in 0..4 {
+        let again = w.expect(TRUNK_A, "INVITE");
+        // Its copies.
+        w.take();
+        w.receive(TRUNK_A, &response(&again.msg, 491, "t1", "", ""));
+        w.expect(TRUNK_A, "ACK");
+        w.wait(Duration::from_secs(4));
+    }
+    w.expect(RELOADED, "BYE");
+    assert!(w.take().iter().all(|s| !text(&s.msg).starts_with("INVITE")));
+    assert!(panel(&w).call.is_some());
+}
+
+#[test]
+fn a_page_that_ends_its_call_while_the_psap_is_to_be_asked_again_asks_no_more() {
+    let mut w = world();
+    register(&mut w, PAGE, "a");
+    dial_911(&mut w);
+    w.close_web(PAGE);
+    register(&mut w, RELOADED, "b");
+    let rung = w.expect(RELOADED, "INVITE");
+    w.receive_by_web(RELOADED, &response(&rung.msg, 200, "p2", "sip:x@127.0.0.31:40002;transport=ws", OTHER));
+    let again = w.expect(TRUNK_A, "INVITE");
+    w.receive(TRUNK_A, &response(&again.msg, 491, "t1", "", ""));
+    w.expect(TRUNK_A, "ACK");
+    let hers = InDialog::of_invite(&rung.msg, "p2");
+    w.receive_by_web(RELOADED, &hers.request("BYE", 2, RELOADED, "", ""));
+    let bye = w.expect(TRUNK_A, "BYE");
+    w.receive(TRUNK_A, &response(&bye.msg, 200, "", "", ""));
+    w.wait(Duration::from_secs(10));
+    assert!(w.take().iter().all(|s| !text(&s.msg).starts_with("INVITE")));
+    assert!(panel(&w).call.is_none());
+}
+
+#[test]
 fn a_call_that_ends_while_a_page_is_rung_again_stops_ringing_there() {
     let mut w = world();
     register(&mut w, PAGE, "a");
