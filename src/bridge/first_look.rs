@@ -68,13 +68,20 @@ fn look_at_ordinary(behind: &[u8]) -> Option<Look> {
     Some(if has_tag(to)? { Look::InCall } else { Look::Ordinary })
 }
 
-/// Whether the URI with this host and these parameters is the instance of somebody (RFC 5627); `text` begins with them.
+/// Whether the URI with this host and these parameters may be the instance of somebody (RFC 5627); `text` begins with them.
 #[inline]
 fn may_name_an_instance(host: &[u8], text: &[u8]) -> bool {
-    match (text.first_chunk(), text.get(1..).and_then(<[u8]>::first_chunk)) {
-        (Some(block), Some(next)) if host.len() <= block::FOUR && !block::has_pair(block, next, *b";g") => false,
-        _ => host.windows(4).any(|four| four == b";gr="),
+    let Some(block) = text.first_chunk().filter(|_| host.len() < block::FOUR) else {
+        return host.windows(3).any(|three| three == b";gr");
+    };
+    let mut parameters = block::marks(block, b';') & ((1 << host.len()) - 1);
+    while parameters != 0 {
+        if text.get(parameters.trailing_zeros() as usize + 1) == Some(&b'g') {
+            return true;
+        }
+        parameters &= parameters - 1;
     }
+    false
 }
 
 /// What does not begin as INVITEs do.
@@ -127,8 +134,7 @@ fn line_and_to(text: &[u8]) -> Option<(&[u8], &[u8])> {
 #[inline]
 fn has_tag(to: &[u8]) -> Option<bool> {
     // Parameters stand behind the bracket: most end there. (Where it is in another line, this one has none at all.)
-    if let ([b' ', b'<', ..] | [b'<', ..], [b'>', b'\r', b'\n', next, ..]) =
-        (to, to.get(block::position(to, b'>').unwrap_or(0)..)?)
+    if let ([b' ', b'<', ..] | [b'<', ..], [b'>', b'\r', b'\n', next, ..]) = (to, to.get(block::near(to, b'>').unwrap_or(0)..)?)
         && !matches!(next, b' ' | b'\t')
     {
         return Some(false);

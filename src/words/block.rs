@@ -24,11 +24,11 @@ pub(crate) fn position(bytes: &[u8], byte: u8) -> Option<usize> {
     rest.iter().position(|&b| b == byte).map(|i| at + i)
 }
 
-/// Whether one of these stands in the first block where one of those stands in the second.
+/// Where the first of these is, if that is within the first [`FOUR`] of as many bytes at least.
 #[inline]
-pub(crate) fn has_pair(four: &[u8; FOUR], others: &[u8; FOUR], [one, other]: [u8; 2]) -> bool {
-    let pairs = four.as_chunks().0.iter().zip(others.as_chunks().0);
-    pairs.map(|(at, with)| equal(at, one) & equal(with, other)).fold(u8x16::splat(0), |all, pair| all | pair).to_bitmask() != 0
+pub(crate) fn near(bytes: &[u8], byte: u8) -> Option<usize> {
+    let marks = marks(bytes.first_chunk()?, byte);
+    (marks != 0).then_some(marks.trailing_zeros() as usize)
 }
 
 /// Bit i: whether byte i is this one.
@@ -52,7 +52,7 @@ fn equal(block: &[u8; LEN], byte: u8) -> u8x16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{digits, has_pair, marks, position};
+    use super::{digits, marks, near, position};
     use proptest::prelude::*;
 
     fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -70,9 +70,8 @@ mod tests {
             let want = (0..64).filter(|&i| bytes[i] == byte).fold(0, |all, i| all | 1 << i);
             prop_assert_eq!(marks(&bytes, byte), want);
             prop_assert_eq!(marks(&[byte; 64], byte), u64::MAX);
-            let mut others = [0; 64];
-            others[usize::from(byte % 64)] = b'g';
-            prop_assert_eq!(has_pair(&bytes, &others, [byte, b'g']), bytes[usize::from(byte % 64)] == byte);
+            prop_assert_eq!(near(&bytes, byte), bytes.iter().position(|&b| b == byte));
+            prop_assert_eq!(near(&bytes[1..], byte), None);
         }
 
         #[test]
