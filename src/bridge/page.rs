@@ -30,7 +30,7 @@ const NOT_BACK: &str = "SIP;cause=480;text=\"The caller's page did not come back
 /// What the page before hears, should it still be there.
 const TAKEN_OVER: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
-/// How often the other side is asked anew at most, should it be asking something itself each time.
+/// How often the other side is asked anew at most, should it have another offer at hand each time.
 const MOST_ASKED: u8 = 4;
 
 /// A page's part in a call.
@@ -216,11 +216,11 @@ impl Shard {
         if status < 200 {
             return;
         }
-        let offered = self.take_offered(seat);
+        let offered = self.take_offered(page);
         let Some(call) = self.calls.get(seat.call).filter(|c| c.progress == Progress::Connected(seat.leg)) else {
             return self.endpoint.acknowledge(page, b"", b"");
         };
-        if let (491, Some(offered)) = (status, offered) {
+        if let Some(offered) = offered.filter(|_| is_for_later(msg)) {
             return self.wait_for_the_other(offered, now);
         }
         let (dress, other) = (call.dress(seat.leg, seat.side), call.dialog(seat.leg, seat.side.other()));
@@ -231,13 +231,16 @@ impl Shard {
             self.refresh(seat.call, other, msg, now);
             self.endpoint.acknowledge(other, b"", b"");
         }
+        if !self.is_of(seat, page) {
+            return self.endpoint.acknowledge(page, b"", b"");
+        }
         let content_type = msg.get(Name::ContentType).unwrap_or_default();
         let body = self.carried(seat.call, seat.leg, seat.side, Role::Answer, content_type, dress.body(msg));
         self.endpoint.acknowledge(page, content_type, &body);
         self.keep_call(seat.call, now);
     }
 
-    /// The other side was asking something itself: each side asks again after a time of its own (RFC 3261 section 14.1).
+    /// The other side has another offer at hand: it is asked again after a time that differs from its own (RFC 3261 section 14.1).
     fn wait_for_the_other(&mut self, offered: Offered, now: Time) {
         let Offered { seat, page, asked, .. } = offered;
         if asked >= MOST_ASKED {
@@ -247,29 +250,38 @@ impl Shard {
         // A leg on a trunk has a Call-ID of ours.
         let wait = if seat.side == Side::Near { Duration::from_millis(2100) + some } else { some };
         self.phones.offered.push(offered);
-        self.wakes.arm(now + wait, Wake::OfferAgain(seat));
+        self.wakes.arm(now + wait, Wake::OfferAgain(page));
     }
 
     /// It is time to ask again, if the call is still this page's.
-    pub(super) fn offer_again(&mut self, seat: Seat, now: Time) {
-        let Some(Offered { page, answer, asked, .. }) = self.take_offered(seat) else { return };
-        let is_hers = self.calls.get(seat.call).and_then(|c| c.dialog(seat.leg, seat.side)) == Some(page);
-        if is_hers && self.seat_of(seat.call) == Some(seat) {
+    pub(super) fn offer_again(&mut self, page: DialogKey, now: Time) {
+        let Some(Offered { seat, answer, asked, .. }) = self.take_offered(page) else { return };
+        if self.seat_of(seat.call) == Some(seat) && self.is_of(seat, page) {
             self.offer_on(seat, page, &answer, asked, now);
+        } else {
+            self.endpoint.acknowledge(page, b"", b"");
         }
     }
 
-    fn take_offered(&mut self, seat: Seat) -> Option<Offered> {
-        let at = self.phones.offered.iter().position(|o| o.seat == seat)?;
+    fn take_offered(&mut self, page: DialogKey) -> Option<Offered> {
+        let at = self.phones.offered.iter().position(|o| o.page == page)?;
         Some(self.phones.offered.swap_remove(at))
+    }
+
+    /// Whether this page is the one that has the call: another may have taken it meanwhile.
+    fn is_of(&self, seat: Seat, page: DialogKey) -> bool {
+        self.calls.get(seat.call).and_then(|c| c.dialog(seat.leg, seat.side)) == Some(page)
     }
 
     /// Without an answer the page has no call: it is away again. Where the other side says that there is none, it is over.
     pub(super) fn rejoin_failed(&mut self, seat: Seat, page: DialogKey, status: u16, now: Time) {
-        self.take_offered(seat);
+        self.take_offered(page);
         self.endpoint.acknowledge(page, b"", b"");
         if status == 481 {
             return self.end_by(seat.call, seat.leg, seat.side.other(), now);
+        }
+        if !self.is_of(seat, page) {
+            return;
         }
         let owner = Owner::Leg { call: seat.call, leg: seat.leg, side: seat.side };
         self.endpoint.hang_up(page, b"SIP;cause=488", owner, now);
@@ -345,7 +357,6 @@ impl Shard {
         };
         w.header("Content-Type", content_type);
         self.endpoint.send(request, w.finish_body(&body), now);
-        self.take_offered(seat);
         self.phones.offered.push(Offered { seat, page, answer: msg.clone(), asked: asked + 1 });
     }
 
@@ -413,6 +424,12 @@ impl Shard {
         let Origin::Agent(agent) = origin else { return None };
         device.filter(|device| self.page_of(*device).is_some()).map(|_| Page::new(agent, Side::Near))
     }
+}
+
+/// Whether an offer came while the side that was asked had another one at hand: its own (RFC 3261 section 14.1), or one of ours
+/// that it has not answered yet (section 14.2).
+fn is_for_later(answer: &Message) -> bool {
+    answer.status() == 491 || answer.status() == 500 && answer.get(Name::RetryAfter).is_some()
 }
 
 /// Whether a description takes the other side's audio away: that is a hold (RFC 6337 section 5.3). A page without a microphone

@@ -13,7 +13,6 @@ use super::lines::{Agents, Lines};
 use super::links::{Classifier, Links};
 use super::ordinary::OrdinaryCall;
 use super::own::Errand;
-use super::page::Seat;
 use super::panel::PanelKey;
 use super::publication::Publisher;
 use super::read_back::MediaOrder;
@@ -137,7 +136,7 @@ pub(super) enum Wake {
     /// A page has had its time to come back to its call.
     PageAway(CallKey),
     /// What a page offers is to be told the other side again.
-    OfferAgain(Seat),
+    OfferAgain(DialogKey),
     /// All has been read.
     ReadBack(CallKey),
     /// Calls are to be written down.
@@ -305,7 +304,7 @@ impl Shard {
                 Wake::KeepOpen(binding) => self.keep_open_due(binding, now),
                 Wake::Flow(call, leg) => self.flow_silent(call, leg, now),
                 Wake::PageAway(call) => self.page_away(call, now),
-                Wake::OfferAgain(seat) => self.offer_again(seat, now),
+                Wake::OfferAgain(page) => self.offer_again(page, now),
                 Wake::ReadBack(call) => self.read_out(call, now),
                 Wake::KeepCalls => self.keep_calls(),
             }

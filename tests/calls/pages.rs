@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub const PAGE: &str = "127.0.0.31:40001";
 pub const RELOADED: &str = "127.0.0.31:40002";
+const ONCE_MORE: &str = "127.0.0.31:40003";
 pub const MORE: &str =
     "[[listen]]\ntransport = \"ws\"\nbind = \"127.0.0.1:15062\"\n[[agent]]\nid = \"alice\"\npassword = \"wonder\"\n";
 const HELD: &str =
@@ -291,8 +292,8 @@ fn who_is_rung_again_and_refuses_takes_nothing_from_the_page_before() {
     w.expect(TRUNK_A, "BYE");
 }
 
-#[test]
-fn p11_where_the_psap_refuses_the_offer_of_a_page_that_is_back_the_call_waits_for_her_once_more() {
+/// An emergency call whose page was loaded anew and has answered: its dialog, and what the PSAP is asked then.
+fn page_is_back() -> (World, InDialog, Sent) {
     let mut w = world();
     register(&mut w, PAGE, "a");
     dial_911(&mut w);
@@ -300,7 +301,25 @@ fn p11_where_the_psap_refuses_the_offer_of_a_page_that_is_back_the_call_waits_fo
     register(&mut w, RELOADED, "b");
     let rung = w.expect(RELOADED, "INVITE");
     w.receive_by_web(RELOADED, &response(&rung.msg, 200, "p2", "sip:x@127.0.0.31:40002;transport=ws", OTHER));
+    w.expect(PAGE, "BYE");
     let again = w.expect(TRUNK_A, "INVITE");
+    (w, InDialog::of_invite(&rung.msg, "p2"), again)
+}
+
+/// The PSAP is asked once more, not within 2.1 s (RFC 3261 section 14.1) and within 4 s.
+fn asked_again(w: &mut World) -> Sent {
+    w.wait(Duration::from_secs(2));
+    assert!(w.take().iter().all(|s| !text(&s.msg).starts_with("INVITE")), "too early");
+    w.wait(Duration::from_secs(2));
+    let again = w.expect(TRUNK_A, "INVITE");
+    // Its copies.
+    w.take();
+    again
+}
+
+#[test]
+fn p11_where_the_psap_refuses_the_offer_of_a_page_that_is_back_the_call_waits_for_her_once_more() {
+    let (mut w, _, again) = page_is_back();
     w.receive(TRUNK_A, &response(&again.msg, 488, "t1", "sip:psap@127.0.0.1:15070", ""));
     w.expect(TRUNK_A, "ACK");
     w.expect(RELOADED, "ACK");
@@ -313,24 +332,11 @@ fn p11_where_the_psap_refuses_the_offer_of_a_page_that_is_back_the_call_waits_fo
 
 #[test]
 fn p11_a_psap_that_asks_something_itself_is_asked_again_by_the_page_that_is_back() {
-    let mut w = world();
-    register(&mut w, PAGE, "a");
-    dial_911(&mut w);
-    w.close_web(PAGE);
-    register(&mut w, RELOADED, "b");
-    let rung = w.expect(RELOADED, "INVITE");
-    w.receive_by_web(RELOADED, &response(&rung.msg, 200, "p2", "sip:x@127.0.0.31:40002;transport=ws", OTHER));
-    w.expect(PAGE, "BYE");
-    let mut again = w.expect(TRUNK_A, "INVITE");
+    let (mut w, _, mut again) = page_is_back();
     for _ in 0..3 {
         w.receive(TRUNK_A, &response(&again.msg, 491, "t1", "", ""));
         w.expect(TRUNK_A, "ACK");
-        w.wait(Duration::from_secs(2));
-        assert!(w.take().iter().all(|s| !text(&s.msg).starts_with("INVITE")), "RFC 3261 section 14.1: not within 2.1 s");
-        w.wait(Duration::from_secs(2));
-        again = w.expect(TRUNK_A, "INVITE");
-        // Its copies.
-        w.take();
+        again = asked_again(&mut w);
         assert!(text(&again.msg).contains("m=audio 31000"), "{}", text(&again.msg));
     }
     w.receive(TRUNK_A, &response(&again.msg, 200, "t1", "sip:psap@127.0.0.1:15070", SDP));
@@ -344,45 +350,58 @@ fn p11_a_psap_that_asks_something_itself_is_asked_again_by_the_page_that_is_back
 
 #[test]
 fn p11_a_psap_that_is_always_asking_something_itself_leaves_the_call_waiting_for_her_page() {
-    let mut w = world();
-    register(&mut w, PAGE, "a");
-    dial_911(&mut w);
-    w.close_web(PAGE);
-    register(&mut w, RELOADED, "b");
-    let rung = w.expect(RELOADED, "INVITE");
-    w.receive_by_web(RELOADED, &response(&rung.msg, 200, "p2", "sip:x@127.0.0.31:40002;transport=ws", OTHER));
-    for _ in 0..4 {
-        let again = w.expect(TRUNK_A, "INVITE");
-        // Its copies.
-        w.take();
+    let (mut w, _, mut again) = page_is_back();
+    for asked in 1..=4 {
         w.receive(TRUNK_A, &response(&again.msg, 491, "t1", "", ""));
         w.expect(TRUNK_A, "ACK");
-        w.wait(Duration::from_secs(4));
+        if asked < 4 {
+            again = asked_again(&mut w);
+        }
     }
     w.expect(RELOADED, "BYE");
+    w.wait(Duration::from_secs(10));
     assert!(w.take().iter().all(|s| !text(&s.msg).starts_with("INVITE")));
     assert!(panel(&w).call.is_some());
 }
 
 #[test]
 fn a_page_that_ends_its_call_while_the_psap_is_to_be_asked_again_asks_no_more() {
-    let mut w = world();
-    register(&mut w, PAGE, "a");
-    dial_911(&mut w);
-    w.close_web(PAGE);
-    register(&mut w, RELOADED, "b");
-    let rung = w.expect(RELOADED, "INVITE");
-    w.receive_by_web(RELOADED, &response(&rung.msg, 200, "p2", "sip:x@127.0.0.31:40002;transport=ws", OTHER));
-    let again = w.expect(TRUNK_A, "INVITE");
+    let (mut w, hers, again) = page_is_back();
     w.receive(TRUNK_A, &response(&again.msg, 491, "t1", "", ""));
     w.expect(TRUNK_A, "ACK");
-    let hers = InDialog::of_invite(&rung.msg, "p2");
     w.receive_by_web(RELOADED, &hers.request("BYE", 2, RELOADED, "", ""));
     let bye = w.expect(TRUNK_A, "BYE");
     w.receive(TRUNK_A, &response(&bye.msg, 200, "", "", ""));
     w.wait(Duration::from_secs(10));
     assert!(w.take().iter().all(|s| !text(&s.msg).starts_with("INVITE")));
     assert!(panel(&w).call.is_none());
+}
+
+#[test]
+fn p11_a_page_that_is_loaded_anew_twice_keeps_its_call_whatever_becomes_of_the_offer_between() {
+    for answer in [491, 488, 200] {
+        let (mut w, _, between) = page_is_back();
+        register(&mut w, ONCE_MORE, "c");
+        let rung = w.expect(ONCE_MORE, "INVITE");
+        w.receive_by_web(ONCE_MORE, &response(&rung.msg, 200, "p3", "sip:x@127.0.0.31:40003;transport=ws", OTHER));
+        w.expect(RELOADED, "BYE");
+        // The PSAP has not answered the one before yet (RFC 3261 section 14.2).
+        let newest = w.expect(TRUNK_A, "INVITE");
+        let busy = response(&newest.msg, 500, "t1", "", "").replacen("\r\n", "\r\nRetry-After: 3\r\n", 1);
+        w.receive(TRUNK_A, &busy);
+        w.expect(TRUNK_A, "ACK");
+        let sdp = if answer == 200 { SDP } else { "" };
+        w.receive(TRUNK_A, &response(&between.msg, answer, "t1", "sip:psap@127.0.0.1:15070", sdp));
+        w.expect(TRUNK_A, "ACK");
+        let newest = asked_again(&mut w);
+        w.receive(TRUNK_A, &response(&newest.msg, 200, "t1", "sip:psap@127.0.0.1:15070", SDP));
+        w.expect(TRUNK_A, "ACK");
+        let ack = w.expect(ONCE_MORE, "ACK");
+        assert!(text(&ack.msg).contains("m=audio 30000"), "{answer}: {}", text(&ack.msg));
+        w.wait(Duration::from_secs(30));
+        assert!(!w.take().iter().any(|s| s.to.to_string() != RELOADED && text(&s.msg).starts_with("BYE")), "{answer}");
+        assert!(panel(&w).call.is_some(), "{answer}");
+    }
 }
 
 #[test]
