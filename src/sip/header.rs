@@ -333,6 +333,7 @@ mod tests {
                 "{value}"
             );
         }
+        assert!(Via::parse_plain(b"SIP/2.0/UDP 10.0.0.1:50600;rport;branch=z9hG4bK1").is_some(), "it takes one look");
         for none in ["", "SIP/2.0/UDP", "SIP/2.0/UDP ", "SIP/2.0 h", "HTTP/1.1/TCP h", "SIP/2.0/UDP ;branch=1"] {
             assert!(Via::parse(none.as_bytes()).is_none(), "{none}");
         }

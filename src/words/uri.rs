@@ -91,16 +91,13 @@ impl<'a> Uri<'a> {
 
     /// The commonest shapes, read in one look.
     fn parse_plain(scheme: Scheme, rest: &'a [u8]) -> Option<Self> {
-        let at = run_len(rest, USER);
-        let has_user = at > 0 && rest.get(at) == Some(&b'@');
-        let host_on = if has_user { rest.get(at + 1..)? } else { rest };
+        let (user, host_on) = plain_user(rest);
         let (host, port, tail) = plain_host_port(host_on)?;
         let params = match tail.split_first() {
             None => tail,
             Some((b';', params)) if run_len(params, PARAM) == params.len() => params,
             Some(_) => return None,
         };
-        let user = rest.get(..at).filter(|_| has_user);
         Some(Self { scheme, user, host, port, params, headers: b"", sound: true })
     }
 
@@ -186,14 +183,21 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
 /// How many bytes at the beginning are a `sip:` URI of the commonest shape: what is one, is well-formed, and is known for
 /// it in one look. `None` says nothing.
 pub(crate) fn plain_len(b: &[u8]) -> Option<usize> {
-    let rest = b.strip_prefix(b"sip:")?;
-    let user = run_len(rest, USER);
-    let host = if user > 0 && rest.get(user) == Some(&b'@') { rest.get(user + 1..)? } else { rest };
-    let (_, _, rest) = plain_host_port(host)?;
+    let (_, host_on) = plain_user(b.strip_prefix(b"sip:")?);
+    let (_, _, rest) = plain_host_port(host_on)?;
     let params = if rest.first() == Some(&b';') { run_len(rest, PARAM) } else { 0 };
     let rest = rest.get(params..)?;
     // Anything else that may belong to a URI is for those who look twice.
     rest.first().is_none_or(|&c| CLASS[usize::from(c)] & URI == 0).then_some(b.len() - rest.len())
+}
+
+/// The user at the beginning, if there is one that has nothing unusual, and what follows its `@`.
+fn plain_user(b: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let (user, rest) = b.split_at(run_len(b, USER));
+    match rest.strip_prefix(b"@") {
+        Some(rest) if !user.is_empty() => (Some(user), rest),
+        _ => (None, b),
+    }
 }
 
 /// A host name or IPv4 address at the beginning, its port if it has one, and what follows them; `None` says nothing.
@@ -279,6 +283,9 @@ mod tests {
 
     #[test]
     fn what_is_plain_is_well_formed() {
+        for common in ["alice@10.0.0.1:50600;transport=udp", "host", "+14255550123@gw.example.net;user=phone"] {
+            assert!(Uri::parse_plain(Scheme::Sip, common.as_bytes()).is_some(), "{common}");
+        }
         for (text, want) in [
             ("sip:alice@10.0.0.1:5060;transport=udp>;tag=1", Some(37)),
             ("sip:host", Some(8)),

@@ -32,7 +32,7 @@ pub(super) fn tagged_name_addr(v: &[u8]) -> (bool, Option<&[u8]>) {
 
 /// A value that was known in one look.
 struct Plain<'a> {
-    /// Its first parameter of this name; empty where that has no value.
+    /// The value of its first `tag`; empty where that has none.
     tag: Option<&'a [u8]>,
 }
 
